@@ -1,0 +1,20 @@
+// Package keelson is the root of a library of resilience and distribution
+// patterns. It holds no code: import the package that you need, each of which
+// stands alone.
+//
+//   - [github.com/keelson-go/keelson/breaker] stops calls to a dependency that
+//     fails or hangs, and finds out safely when it is well again.
+//   - [github.com/keelson-go/keelson/retry] calls a function again when that can
+//     help, waits the right time, and says why it stopped.
+//
+// They compose by plain nesting, outermost first:
+//
+//	v, err := retry.Do(ctx, policy, func(ctx context.Context) (T, error) {
+//		return breaker.Do(ctx, b, call)
+//	})
+//
+// Packages never import each other and link the standard library alone. They
+// understand each other through two optional methods of an error,
+// Retryable() bool and RetryAfter() time.Duration: a breaker's rejection says
+// that a retry cannot help now, and when to come back.
+package keelson

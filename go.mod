@@ -1,0 +1,3 @@
+module github.com/keelson-go/keelson
+
+go 1.26.0
