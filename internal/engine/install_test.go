@@ -47,3 +47,13 @@ func TestPatternsAreWellFormed(t *testing.T) {
 		}
 	}
 }
+
+// The variables of the machine, of which these servers read dozens, stay out.
+func TestCommandsGetACleanEnvironment(t *testing.T) {
+	t.Setenv("RABBITMQ_USE_LONGNAME", "true")
+	t.Setenv("PGDATA", "/elsewhere")
+	s := &site{dir: "/somewhere", paths: map[string]string{"server": "/bin/server"}}
+	assert.Equal(t,
+		[]string{"PATH=" + os.Getenv("PATH"), "HOME=/somewhere", "TMPDIR=/somewhere", "LANG=C.UTF-8"},
+		s.command("server").Env)
+}
