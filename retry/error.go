@@ -66,5 +66,7 @@ func (e *Error) RetryAfter() time.Duration {
 	if e == nil {
 		return 0
 	}
-	return inspect(e.Err).delay
+	var s signs
+	s.walk(e.Err)
+	return s.delay
 }
