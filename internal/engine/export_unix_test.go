@@ -40,6 +40,14 @@ func Family(s *Server) ([]process, error) {
 	return append(tree, all[guard]), err
 }
 
+// Addrs is every address that a server listens on.
+func Addrs(s *Server) (addrs []string) {
+	for _, p := range s.site.ports {
+		addrs = append(addrs, p.addr())
+	}
+	return addrs
+}
+
 // ServeWithout is what Redis, Postgres and RabbitMQ do, on a machine that has
 // none of their binaries outside PATH.
 func ServeWithout(t TB, name string) *Server {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"syscall"
@@ -79,7 +80,7 @@ func (g *group) stop(ctx context.Context, sig syscall.Signal) (ended bool, err e
 	if err != nil {
 		return false, err
 	}
-	if err := g.main().cmd.Process.Signal(sig); err != nil {
+	if err := g.main().cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return false, err
 	}
 	err = g.main().wait(ctx)

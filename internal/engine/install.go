@@ -58,10 +58,10 @@ func (p program) directories() []string {
 	return all
 }
 
-// version is the number that an element of the path consists of: 15 in
+// version is the last element of the path that is a number: 15 in
 // /usr/lib/postgresql/15/bin, where 9.6 has to sort below it. Zero without one.
 func version(path string) float64 {
-	for element := range strings.SplitSeq(filepath.ToSlash(path), "/") {
+	for _, element := range slices.Backward(strings.Split(filepath.ToSlash(path), "/")) {
 		if v, err := strconv.ParseFloat(element, 64); err == nil {
 			return v
 		}

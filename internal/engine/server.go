@@ -59,8 +59,8 @@ func (s *Server) Dir() string { return s.site.dir }
 
 // Stop asks the server to end, as an operator would, and waits until it has. A
 // paused server is resumed for it. Returns nil if the server is down already,
-// an error if it did not end well, and the context's cause if it is still
-// running then.
+// an error if it did not end well, and the context's cause if that ends first:
+// then the server is asked but may still be running.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

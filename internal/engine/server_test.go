@@ -4,12 +4,14 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -183,8 +185,9 @@ func checkKillPaused(t *testing.T, server *engine.Server, connect connector) {
 	require.NoError(t, server.Restart(t.Context()))
 }
 
-// Close leaves no process, no directory and no held port, also while a client
-// is connected, and ends the server's life.
+// Close leaves no process, no directory, no listener and no held port, also
+// while a client is connected, and ends the server's life. The listeners tell of
+// a daemon that has left the family, as epmd likes to.
 func TestCloseLeavesNothing(t *testing.T) {
 	for name, e := range engines {
 		t.Run(name, func(t *testing.T) {
@@ -196,9 +199,12 @@ func TestCloseLeavesNothing(t *testing.T) {
 			assert.Equal(t, 0, len(statesOf(t, family)))
 			_, err := os.Stat(server.Dir())
 			assert.ErrorIs(t, err, os.ErrNotExist)
-			hold, err := net.ListenPacket("udp4", server.Addr())
-			if assert.NoError(t, err, "the port is still held") {
-				hold.Close()
+			for _, addr := range engine.Addrs(server) {
+				checkRefused(t, addr)
+				hold, err := net.ListenPacket("udp4", addr)
+				if assert.NoError(t, err, "the port is still held") {
+					hold.Close()
+				}
 			}
 			assert.NoError(t, server.Close(), "closing twice")
 			assert.ErrorIs(t, server.Restart(t.Context()), engine.ErrClosed)
@@ -206,17 +212,64 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-// A server that has died by itself is down, and can be restarted.
+// A server that has died by itself is down, can be restarted, and its guard goes.
 func TestRestartAfterACrash(t *testing.T) {
 	server := engine.Postgres(t)
 	dial(t, server, openPostgres)
 	family := familyOf(t, server)
-	postmaster, err := os.FindProcess(family[0].Pid())
+	postgres, guard := family[:len(family)-1], family[len(family)-1:]
+	postmaster, err := os.FindProcess(postgres[0].Pid())
 	require.NoError(t, err)
 	require.NoError(t, postmaster.Kill())
-	require.NoError(t, engine.AwaitGone(family[:1]))
+	require.NoError(t, engine.AwaitGone(postgres), "its backends end by themselves")
 	require.NoError(t, server.Restart(t.Context()))
 	dial(t, server, openPostgres)
+	assert.NoError(t, engine.AwaitGone(guard))
+}
+
+// Operations from several goroutines take turns, whatever the order; in the end
+// the server is whole.
+func TestOperationsTakeTurns(t *testing.T) {
+	server := engine.Redis(t)
+	var working sync.WaitGroup
+	for _, operation := range []func() error{
+		server.Kill,
+		func() error { return server.Restart(t.Context()) },
+		func() error { return server.Stop(t.Context()) },
+		func() error { return ignoreDown(server.Pause()) },
+		func() error { return ignoreDown(server.Resume()) },
+	} {
+		working.Go(func() {
+			for range 10 {
+				assert.NoError(t, operation())
+			}
+		})
+	}
+	working.Wait()
+	require.NoError(t, server.Restart(t.Context()))
+	require.NoError(t, dial(t, server, openRedis).put("key", "value"))
+}
+
+func ignoreDown(err error) error {
+	if errors.Is(err, engine.ErrNotRunning) {
+		return nil
+	}
+	return err
+}
+
+// A context that ends before the server does is reported, and the server can
+// still be stopped.
+func TestStopThatIsGivenUp(t *testing.T) {
+	server := engine.Postgres(t)
+	postmaster, err := os.FindProcess(familyOf(t, server)[0].Pid())
+	require.NoError(t, err)
+	require.NoError(t, postmaster.Signal(syscall.SIGSTOP)) // so that it cannot end in time
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, server.Stop(ctx), context.Canceled)
+	require.NoError(t, postmaster.Signal(syscall.SIGCONT))
+	require.NoError(t, server.Stop(t.Context()))
+	checkRefused(t, server.Addr())
 }
 
 // Data in a directory of the caller outlives Close, and is found on a new port.
