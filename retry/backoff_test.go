@@ -101,13 +101,19 @@ func TestStepsKeepsItsOwnCopy(t *testing.T) {
 }
 
 func TestNegativeDelayCountsAsZero(t *testing.T) {
-	negative := retry.Backoff(func(int, time.Duration, float64) time.Duration { return -time.Hour })
+	var steps []int
+	negative := retry.Backoff(func(n int, _ time.Duration, _ float64) time.Duration {
+		steps = append(steps, n)
+		return -time.Hour
+	})
 	for _, b := range []retry.Backoff{negative, negative.Jitter(.5)} {
 		calls := 0
+		steps = nil
 		took := inBubble(t, func(t *testing.T) {
 			assert.ErrorIs(t, retry.Run(t.Context(), &retry.Policy{Backoff: b}, always(&calls, errDown)), retry.ErrExhausted)
 		})
 		assert.Equal(t, 3, calls)
+		assert.Equal(t, []int{1, 2}, steps)
 		assert.Equal(t, time.Duration(0), took)
 	}
 }
@@ -119,6 +125,7 @@ func FuzzBackoffStaysWithinItsBounds(f *testing.F) {
 	f.Add(int64(1), int64(math.MaxInt64), math.MaxInt, int64(math.MaxInt64), almost1, 1.)
 	f.Add(int64(math.MaxInt64), int64(math.MaxInt64), math.MinInt, int64(math.MinInt64), math.NaN(), .1)
 	f.Add(int64(1), int64(2), 0, int64(-1), math.Inf(1), 0.)
+	f.Add(int64(1<<53+3), int64(1<<62+(1<<9)-1), 1, int64(0), almost1, 1.)
 	f.Add(int64(7), int64(7), 63, int64(7), math.Inf(-1), 1e-300)
 	f.Fuzz(func(t *testing.T, low, high int64, n int, prev int64, u, fraction float64) {
 		from, to := time.Duration(low), time.Duration(high)

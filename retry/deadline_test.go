@@ -162,6 +162,18 @@ func TestTimeoutWithoutAttemptTimeoutIsThePredicatesMatter(t *testing.T) {
 	assert.Equal(t, 1, calls)
 }
 
+// T7: once the caller has left, a timeout is no reason to overrule the
+// predicate.
+func TestAttemptTimeoutAfterTheCallerLeftIsThePredicatesMatter(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &retry.Policy{AttemptTimeout: time.Minute, Retryable: func(error) bool { return false }}
+	err := retry.Run(ctx, p, func(context.Context) error {
+		cancel()
+		return context.DeadlineExceeded
+	})
+	assert.Same(t, context.DeadlineExceeded, err)
+}
+
 func TestAttemptContextEndsWithItsAttempt(t *testing.T) {
 	var seen []context.Context
 	p := &retry.Policy{AttemptTimeout: time.Minute, Backoff: retry.Constant(0)}

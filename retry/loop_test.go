@@ -76,9 +76,14 @@ func TestEventsOfSuccess(t *testing.T) {
 	budget := &ledger{left: 9}
 	p := &retry.Policy{Backoff: retry.Constant(0), OnEvent: log.add, Budget: budget}
 	calls := 0
-	require.NoError(t, retry.Run(t.Context(), p, always(&calls, nil)))
-	assert.Equal(t, 0, len(log), "a success at once emits nothing")
-	assert.Equal(t, []string{"success 1"}, budget.lines)
+	timed := *p
+	timed.MaxElapsed = time.Hour
+	for _, p := range []*retry.Policy{p, &timed} {
+		budget.lines = nil
+		require.NoError(t, retry.Run(t.Context(), p, always(&calls, nil)))
+		assert.Equal(t, 0, len(log), "a success at once emits nothing")
+		assert.Equal(t, []string{"success 1"}, budget.lines)
+	}
 
 	calls = 0
 	require.NoError(t, retry.Run(t.Context(), p, func(context.Context) error {
