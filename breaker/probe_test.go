@@ -23,7 +23,7 @@ func TestLostProbeIsReclaimed(t *testing.T) {
 		allow(t, b) // and forget it
 		time.Sleep(time.Minute - 1)
 		refused(t, b, "half-open")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		refused(t, b, "open")
 		assert.Equal(t, uint64(1), b.Stats().LostProbes)
 		time.Sleep(b.RetryAfter())
@@ -178,7 +178,7 @@ func TestProbeRunsAtTheEndOfTheOpenTime(t *testing.T) {
 		assert.Equal(t, breaker.Open, b.State())
 		assert.Equal(t, time.Duration(1), b.RetryAfter())
 		refused(t, b, "open")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		assert.Equal(t, breaker.HalfOpen, b.State())
 		assert.Equal(t, time.Duration(0), b.RetryAfter())
 		assert.NoError(t, call(b, nil))
