@@ -151,7 +151,7 @@ func (l *link) write(to *net.TCPConn, queue <-chan chunk, way Direction) {
 		case err != nil:
 			l.fail()
 			return
-		case c.err == io.EOF:
+		case errors.Is(c.err, io.EOF):
 			if _, ok := l.await(func(f Fault) time.Duration { return max(c.hold(f, way, free), holdIf(f.HalfOpen)) }); ok {
 				_ = to.CloseWrite()
 			}
