@@ -70,7 +70,7 @@ func NewBudget(c BudgetConfig) *TokenBudget {
 	if c.Ratio > 0 {
 		// Rounded up, lest ten successes at 0.1 fall short of a retry. What is
 		// subtracted is far less than a unit and far more than the error of the
-		// product: 0.1 times the unit must not become a unit too many.
+		// product, which for 0.017 would make a unit too many.
 		b.gain = uint64(math.Ceil(float64(c.Ratio*float64(unit)) - 1e-5))
 	}
 	if c.PerSecond > 0 {
@@ -116,7 +116,7 @@ func unitsPerRetry(burst int) uint64 {
 }
 
 func thousandths(x float64) uint64 {
-	return uint64(float64(x*1000) + 1e-6) // 0.007 × 1000 is a little less than 7
+	return uint64(float64(x*1000) + 1e-6) // 1.001 × 1000 is a little less than 1001
 }
 
 // Success adds the share of a retry that a success earns.
