@@ -1,0 +1,166 @@
+package breaker
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// probes is the state of a half-open period. It is written with the breaker's
+// mu held, since probes are few, and read without, since refused calls are
+// many.
+type probes struct {
+	places atomic.Uint64 // in flight in the high half, successes in the low one
+	last   atomic.Int64  // when the last probe was admitted
+}
+
+const onePlace uint64 = 1 << 32
+
+func (p *probes) inFlight() int  { return int(p.places.Load() >> 32) }
+func (p *probes) succeeded() int { return int(uint32(p.places.Load())) }
+
+// full reports whether more probes than closing needs would be at risk.
+func (p *probes) full(limit int) bool { return p.inFlight()+p.succeeded() >= limit }
+
+// take admits a probe at now. The time goes first: who sees the place taken
+// must not see the time of an earlier probe.
+func (p *probes) take(now int64) {
+	p.last.Store(now)
+	p.places.Add(onePlace)
+}
+
+// firstProbe begins the half-open period with the call that found the open
+// time over as its first probe.
+func (b *Breaker) firstProbe(ctx context.Context, open *epoch, now int64) (Permit, error) {
+	next := b.newHalfOpen(now, open)
+	next.probes.take(now)
+	b.mu.Lock()
+	changed := b.change(open, next, "timer", nil)
+	b.mu.Unlock()
+	if !changed {
+		return b.Allow(ctx)
+	}
+	// A callback that panics must not keep the place.
+	p, delivered := b.permit(ctx, next, now), false
+	defer func() {
+		if !delivered {
+			p.Cancel()
+		}
+	}()
+	b.deliver()
+	delivered = true
+	return b.permit(ctx, next, now), nil
+}
+
+// probe admits a call to a half-open period, or refuses it.
+func (b *Breaker) probe(ctx context.Context, e *epoch, now int64) (Permit, error) {
+	if b.takeProbe(e, now) {
+		return b.permit(ctx, e, now), nil
+	}
+	if e.probes.full(b.cfg.Probes) && now-e.probes.last.Load() < int64(b.cfg.ProbeTimeout) {
+		return b.refuse(ctx, e)
+	}
+	b.loseProbes(e, now)
+	return b.Allow(ctx) // in the next period, or for a place that came free
+}
+
+// takeProbe takes a place, if there is one.
+func (b *Breaker) takeProbe(e *epoch, now int64) bool {
+	if e.probes.full(b.cfg.Probes) {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cur.Load() != e || e.probes.full(b.cfg.Probes) {
+		return false
+	}
+	e.probes.take(now)
+	return true
+}
+
+// loseProbes gives up probes that were not settled in time.
+func (b *Breaker) loseProbes(e *epoch, now int64) {
+	next := b.newReopened(now, e, nil)
+	b.mu.Lock()
+	if e.probes.full(b.cfg.Probes) && now-e.probes.last.Load() >= int64(b.cfg.ProbeTimeout) &&
+		b.change(e, next, "probe-lost", nil) {
+		b.past.lost += uint64(e.probes.inFlight())
+	}
+	b.mu.Unlock()
+	b.deliver()
+}
+
+// newReopened returns the open period after a failed recovery.
+func (b *Breaker) newReopened(now int64, e *epoch, cause error) *epoch {
+	return b.newOpen(now, e.level+1, b.openTime(e.level+1, cause), cause)
+}
+
+// settleProbe counts a probe and draws the consequences.
+func (e *epoch) settleProbe(start int64, o Outcome, err error) {
+	now := e.b.now()
+	slow := e.b.cfg.SlowAfter > 0 && now-start >= int64(e.b.cfg.SlowAfter)
+	switch {
+	case o == Ignored:
+		e.ignoreProbe()
+	case o != Success:
+		e.reopen(now, "probe-failed", err)
+	case slow:
+		e.reopen(now, "probe-slow", nil)
+	default:
+		e.passProbe(now)
+	}
+	e.b.deliver()
+}
+
+// reopen ends a recovery that failed. Without an error it was a slow success.
+func (e *epoch) reopen(now int64, reason string, err error) {
+	b := e.b
+	next := b.newReopened(now, e, err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	count := &b.past.succeeded
+	if err != nil {
+		count = &b.past.failed
+	}
+	if b.change(e, next, reason, err) {
+		*count++
+	} else {
+		b.stale.Add(1)
+	}
+}
+
+// passProbe counts a good probe; the last one that is needed closes.
+func (e *epoch) passProbe(now int64) {
+	b := e.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cur.Load() != e {
+		b.stale.Add(1)
+		return
+	}
+	b.past.succeeded++
+	e.probes.places.Add(^onePlace + 1 + 1) // one place less, one success more
+	if e.probes.succeeded() >= b.cfg.Probes {
+		b.change(e, b.newClosed(now, e).withRamp(e.cause()), "recovered", nil)
+	}
+}
+
+// ignoreProbe gives a place back for a probe that ran but says nothing.
+func (e *epoch) ignoreProbe() {
+	b := e.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cur.Load() != e {
+		b.stale.Add(1)
+		return
+	}
+	b.ignored.Add(1)
+	e.probes.places.Add(^onePlace + 1)
+}
+
+// cancelProbe gives the place of a probe back that did not run. In a period
+// that is over nobody looks at places.
+func (e *epoch) cancelProbe() {
+	e.b.mu.Lock()
+	defer e.b.mu.Unlock()
+	e.probes.places.Add(^onePlace + 1)
+}
