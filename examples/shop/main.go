@@ -73,7 +73,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.service != "" {
 		return o.serveAlone(ctx, preset, log, stdout, stderr)
 	}
-	s, err := shop.Start(shop.Config{Preset: preset, Sabotage: o.sabotage, Seed: o.seed, RPS: o.rps, Logger: log})
+	rps := o.rps
+	if o.check {
+		rps = 0 // the run itself starts and ends the load, so that its figures add up
+	}
+	s, err := shop.Start(shop.Config{Preset: preset, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log})
 	if err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart
@@ -167,7 +171,7 @@ func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.
 }
 
 func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Script, stdout, stderr io.Writer) int {
-	result, err := scenario.Run(ctx, s, script, o.length)
+	result, err := scenario.Run(ctx, s, script, scenario.Options{Length: o.length, RPS: o.rps, Settle: true})
 	h := scenario.Header{
 		Scenario: script.Name, Preset: o.preset, Seed: o.seed, Sabotage: o.sabotage, Length: result.Length.String(),
 		Repeat: fmt.Sprintf("go run ./examples/shop -check -scenario %s -for %v -preset %s -seed %d", script.Name, result.Length, o.preset, o.seed),

@@ -216,7 +216,7 @@ func (s *Shop) StartScenario(name string) error {
 	s.wg.Go(func() {
 		defer close(run.done)
 		defer cancel(nil)
-		_, _ = scenario.Run(ctx, s, script, 0) // its end is reported by Progress
+		_, _ = scenario.Run(ctx, s, script, scenario.Options{}) // its end is reported by Progress
 		s.mu.Lock()
 		s.scenario = nil
 		s.mu.Unlock()

@@ -192,6 +192,9 @@ func (s *Shop) Totals() map[string]load.Totals { return s.load.Totals() }
 // SetRPS changes the rate of the load and reports the one in force.
 func (s *Shop) SetRPS(n int) int { return s.load.SetRPS(n) }
 
+// Settle stops the load and returns when its last request is over, or ctx is.
+func (s *Shop) Settle(ctx context.Context) { s.load.Settle(ctx) }
+
 // Progress tells how far a scenario is.
 func (s *Shop) Progress(p collect.Scenario) { s.collector.SetScenario(p) }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
@@ -14,29 +15,38 @@ import (
 type prior []breakerTotals
 
 type breakerTotals struct {
-	State                       string
-	Succeeded, Failed, Rejected uint64
+	State                                string
+	Succeeded, Failed, Ignored, Rejected uint64
+	retry                                wire.RetryStats
 }
 
 // before reports whether a total is lower than in t.
 func (b breakerTotals) before(t breakerTotals) bool {
-	return b.Succeeded < t.Succeeded || b.Failed < t.Failed || b.Rejected < t.Rejected
+	return b.Succeeded < t.Succeeded || b.Failed < t.Failed || b.Ignored < t.Ignored || b.Rejected < t.Rejected
 }
 
 // addPoint takes one sample for the charts and keeps it.
 func (c *Collector) addPoint() Point {
-	p := Point{At: time.Now().UnixMilli(), Ops: opPoints(c.config.Load), Breakers: map[string]BreakerPoint{}, Services: map[string]float64{}}
+	p := Point{
+		At: time.Now().UnixMilli(), Ops: opPoints(c.config.Load), Breakers: map[string]BreakerPoint{},
+		Services: map[string]float64{}, Faults: []string{},
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, f := range c.faults {
+		p.Faults = append(p.Faults, f.Target+" "+string(f.Kind))
+	}
 	for name, src := range c.services {
 		if src.State == "stopped" {
 			p.Services[name] = 0
+			p.Faults = append(p.Faults, name+" stopped")
 			continue
 		}
 		p.Services[name] = src.lastSecond()
 		for breaker, raw := range src.stats.Breakers {
 			var now breakerTotals
 			if json.Unmarshal(raw, &now) == nil {
+				now.retry = src.stats.Retry[breaker]
 				p.Breakers[breaker] = c.rates(breaker, now)
 			}
 		}
@@ -57,7 +67,11 @@ func (c *Collector) rates(name string, now breakerTotals) BreakerPoint {
 		per := float64(time.Second) / float64(time.Duration(len(past))*pointEvery)
 		out.Passed = float64(now.Succeeded-then.Succeeded) * per
 		out.Failed = float64(now.Failed-then.Failed) * per
+		out.Ignored = float64(now.Ignored-then.Ignored) * per
 		out.Rejected = float64(now.Rejected-then.Rejected) * per
+		if asked := now.retry.Requests - then.retry.Requests; asked > 0 {
+			out.Tries = float64(now.retry.Attempts-then.retry.Attempts) / float64(asked)
+		}
 	}
 	c.prior[name] = appendBounded(past, now, int(time.Second/pointEvery))
 	return out
@@ -95,11 +109,11 @@ func breakerLine(data json.RawMessage) string {
 	}
 	switch {
 	case e.To == "open" && e.From == "closed":
-		return fmt.Sprintf("%s opened: %s, %d of %d calls failed; calls are refused for %.1f s", e.Name, e.Reason, e.Failed, e.Calls, e.OpenMs/1000)
+		return fmt.Sprintf("%s opened: %d of %d calls failed (%s)", e.Name, e.Failed, e.Calls, e.Reason)
 	case e.To == "open":
-		return fmt.Sprintf("%s opened again: %s; the next probe is due in %.1f s", e.Name, e.Reason, e.OpenMs/1000)
+		return fmt.Sprintf("%s opened again: %s", e.Name, strings.ReplaceAll(e.Reason, "-", " "))
 	case e.To == "half-open":
-		return e.Name + " is half-open: one call may probe, the others are still refused"
+		return e.Name + " half-open: one call probes"
 	default:
 		return fmt.Sprintf("%s closed: %s", e.Name, e.Reason)
 	}

@@ -79,6 +79,7 @@ type Point struct {
 	Ops      map[string]OpPoint      `json:"ops"`
 	Breakers map[string]BreakerPoint `json:"breakers"`
 	Services map[string]float64      `json:"services"` // requests that reached the service
+	Faults   []string                `json:"faults"`   // in force, as "users blackhole"; a stopped service as "users stopped"
 }
 
 // OpPoint is one operation within a Point.
@@ -95,7 +96,9 @@ type BreakerPoint struct {
 	State    string  `json:"state"`
 	Passed   float64 `json:"passed"`   // calls that were let through and ended well
 	Failed   float64 `json:"failed"`   // calls that were let through and failed
+	Ignored  float64 `json:"ignored"`  // calls that were let through and say nothing about the callee
 	Rejected float64 `json:"rejected"` // calls that were refused
+	Tries    float64 `json:"tries"`    // per call that was asked for; 0 without any
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -78,6 +78,20 @@ func (g *Generator) SetRPS(n int) int {
 	return n
 }
 
+// Settle stops sending and returns when the last request is over, or ctx is.
+func (g *Generator) Settle(ctx context.Context) {
+	g.SetRPS(0)
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for g.inflight.Load() > 0 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Behind is how late the last request was sent. A generator that cannot keep its
 // own schedule measures itself.
 func (g *Generator) Behind() time.Duration { return time.Duration(g.behind.Load()) }

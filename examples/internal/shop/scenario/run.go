@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,7 @@ type Shop interface {
 	StartService(name string) error
 	RestartService(name string) error
 	SetRPS(n int) int
+	Settle(ctx context.Context) // stops the load, and waits for what is on its way
 	State() collect.State
 	Totals() map[string]load.Totals
 	Progress(s collect.Scenario)
@@ -54,24 +56,31 @@ type run struct {
 	judges []*judge
 	next   int // step
 	state  collect.Scenario
+	settle bool
 }
 
-// Run runs the script for its length, or longer if length says so, and judges
-// what it sees. Whatever happens, no fault and no stopped service outlives it.
+// Options vary a run. The zero value is what the page uses.
+type Options struct {
+	Length time.Duration // at least; the script's own length if that is longer
+	RPS    int           // of a script that does not say; zero leaves the load as it is
+	Settle bool          // the load ends with the run, and is over before the end is judged
+}
+
+// Run runs the script and judges what it sees. Whatever happens, no fault and no stopped service outlives it.
 // The error is about a step that could not be done, or ctx's end; the result is
 // then what was seen until that point.
-func Run(ctx context.Context, shop Shop, script Script, length time.Duration) (Result, error) {
-	r := &run{shop: shop, script: script, start: time.Now()}
-	length = max(length, script.Length())
+func Run(ctx context.Context, shop Shop, script Script, o Options) (Result, error) {
+	r := &run{shop: shop, script: script, start: time.Now(), settle: o.Settle}
+	length := max(o.Length, script.Length())
 	for _, e := range script.Expects {
 		r.judges = append(r.judges, newJudge(e))
 	}
-	if script.RPS > 0 {
-		shop.SetRPS(script.RPS)
+	before := shop.Totals()
+	if rps := cmp.Or(script.RPS, o.RPS); rps > 0 {
+		shop.SetRPS(rps)
 	}
 	r.state = collect.Scenario{Name: script.Name, Running: true, Started: r.start.UnixMilli(), LengthS: length.Seconds()}
 	r.progress("started")
-	before := shop.Totals()
 	err := r.loop(ctx, length)
 	r.restore()
 	result := Result{Scenario: script.Name, Length: length, Complete: err == nil, Totals: since(before, shop.Totals())}
@@ -99,6 +108,9 @@ func (r *run) loop(ctx context.Context, length time.Duration) error {
 			return err
 		}
 		last := t >= length
+		if last && r.settle {
+			r.shop.Settle(ctx)
+		}
 		if err := r.look(t, last); err != nil {
 			return err
 		}
