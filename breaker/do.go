@@ -21,8 +21,8 @@ import (
 // Do through a closed [Breaker] costs about 40 ns and does not allocate. A
 // time limit costs a context: about 450 ns and at most 5 allocations.
 func Do[T any](ctx context.Context, g Gate, fn func(context.Context) (T, error)) (T, error) {
-	p, err := g.Allow(ctx)
-	if err != nil {
+	var p Permit
+	if err := take(ctx, g, &p); err != nil {
 		var zero T
 		return zero, err
 	}
@@ -30,6 +30,15 @@ func Do[T any](ctx context.Context, g Gate, fn func(context.Context) (T, error))
 		return callWithin(ctx, &p, fn)
 	}
 	return call(ctx, &p, fn)
+}
+
+// take is g.Allow into p.
+func take(ctx context.Context, g Gate, p *Permit) (err error) {
+	if b, ok := g.(*Breaker); ok {
+		return b.allow(ctx, p) // without a copy
+	}
+	*p, err = g.Allow(ctx)
+	return err
 }
 
 // Run is [Do] for a function without a value.

@@ -30,37 +30,37 @@ func (p *probes) take(now int64) {
 
 // firstProbe begins the half-open period with the call that found the open
 // time over as its first probe.
-func (b *Breaker) firstProbe(ctx context.Context, open *epoch, now int64) (Permit, error) {
+func (b *Breaker) firstProbe(ctx context.Context, open *epoch, now int64) (*epoch, int64, error) {
 	next := b.newHalfOpen(now, open)
 	next.probes.take(now)
 	b.mu.Lock()
 	changed := b.change(open, next, "timer", nil)
 	b.mu.Unlock()
 	if !changed {
-		return b.Allow(ctx)
+		return b.again(ctx)
 	}
-	// A callback that panics must not keep the place.
-	p, delivered := b.permit(ctx, next, now), false
+	delivered := false
 	defer func() {
 		if !delivered {
-			p.Cancel()
+			next.cancelProbe() // a callback that panics must not keep the place
 		}
 	}()
 	b.deliver()
 	delivered = true
-	return b.permit(ctx, next, now), nil
+	return next, now, nil
 }
 
 // probe admits a call to a half-open period, or refuses it.
-func (b *Breaker) probe(ctx context.Context, e *epoch, now int64) (Permit, error) {
+func (b *Breaker) probe(ctx context.Context, e *epoch) (*epoch, int64, error) {
+	now := b.now()
 	if b.takeProbe(e, now) {
-		return b.permit(ctx, e, now), nil
+		return e, now, nil
 	}
 	if e.probes.full(b.cfg.Probes) && now-e.probes.last.Load() < int64(b.cfg.ProbeTimeout) {
-		return b.refuse(ctx, e)
+		return b.refuse(e)
 	}
 	b.loseProbes(e, now)
-	return b.Allow(ctx) // in the next period, or for a place that came free
+	return b.again(ctx) // in the next period, or for a place that came free
 }
 
 // takeProbe takes a place, if there is one.
@@ -102,27 +102,23 @@ func (e *epoch) settleProbe(start int64, o Outcome, err error) {
 	case o == Ignored:
 		e.ignoreProbe()
 	case o != Success:
-		e.reopen(now, "probe-failed", err)
+		e.reopen(now, "probe-failed", err, &e.b.past.failed)
 	case slow:
-		e.reopen(now, "probe-slow", nil)
+		e.reopen(now, "probe-slow", nil, &e.b.past.succeeded)
 	default:
 		e.passProbe(now)
 	}
 	e.b.deliver()
 }
 
-// reopen ends a recovery that failed. Without an error it was a slow success.
-func (e *epoch) reopen(now int64, reason string, err error) {
+// reopen ends a recovery that failed by a call of the given total.
+func (e *epoch) reopen(now int64, reason string, err error, total *uint64) {
 	b := e.b
 	next := b.newReopened(now, e, err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	count := &b.past.succeeded
-	if err != nil {
-		count = &b.past.failed
-	}
 	if b.change(e, next, reason, err) {
-		*count++
+		*total++
 	} else {
 		b.stale.Add(1)
 	}

@@ -29,20 +29,41 @@ func (p *Policy) Attempts(ctx context.Context, err *error) iter.Seq[*Attempt] {
 	if p == nil {
 		p = &zeroPolicy
 	}
+	// Short enough to be inlined into the caller's function together with the
+	// loop's body. The compiler then sees that nothing keeps a.
 	return func(yield func(*Attempt) bool) {
+		if p.AttemptTimeout > 0 {
+			limitedAttempts(ctx, p, err, yield)
+			return
+		}
 		a := Attempt{ctx: ctx, loop: loop{policy: p}}
 		for a.loop.next(ctx, err) {
-			if p.AttemptTimeout > 0 {
-				if !a.limited(ctx, yield) {
-					a.loop.left(ctx, *err)
-					return
-				}
-			} else if !yield(&a) {
+			if !yield(&a) {
 				a.loop.left(ctx, *err)
 				return
 			}
 		}
 	}
+}
+
+// limitedAttempts is the loop under AttemptTimeout.
+func limitedAttempts(ctx context.Context, p *Policy, err *error, yield func(*Attempt) bool) {
+	a := Attempt{loop: loop{policy: p}}
+	for a.loop.next(ctx, err) {
+		if !a.limited(ctx, yield) {
+			a.loop.left(ctx, *err)
+			return
+		}
+	}
+}
+
+// limited is one pass under AttemptTimeout. The deferred cancel also runs when
+// the body panics or ends its goroutine.
+func (a *Attempt) limited(ctx context.Context, yield func(*Attempt) bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, a.loop.policy.AttemptTimeout)
+	defer cancel()
+	a.ctx = ctx
+	return yield(a)
 }
 
 // Attempt is one pass of a loop over [Policy.Attempts]. It is for the goroutine
@@ -68,14 +89,6 @@ func (a *Attempt) Progress() {
 	if l.policy.MaxElapsed > 0 {
 		l.began = time.Now()
 	}
-}
-
-// limited is one pass under AttemptTimeout.
-func (a *Attempt) limited(ctx context.Context, yield func(*Attempt) bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, a.loop.policy.AttemptTimeout)
-	defer cancel()
-	a.ctx = ctx
-	return yield(a)
 }
 
 // left ends a loop whose body was left by break or return.

@@ -109,7 +109,9 @@ func jitter(d time.Duration, f, u float64) time.Duration {
 	case keep >= 1: // float64(d) may exceed d, and even the largest Duration
 		return d
 	default:
-		return min(d, time.Duration(float64(d)*keep))
+		// keep is at least 2⁻⁵³ below 1, which outweighs what float64(d) may be
+		// rounded up, so the product cannot exceed d.
+		return time.Duration(float64(d) * keep)
 	}
 }
 

@@ -22,7 +22,8 @@ func DefaultRetryable(err error) bool {
 	if err == nil {
 		return false
 	}
-	s := inspect(err)
+	var s signs
+	s.walk(err)
 	switch {
 	case s.permanent || s.gaveUp != nil:
 		return false
@@ -75,11 +76,6 @@ func timedOut(err error, gaveUp *Error) bool {
 		err = gaveUp.Reason
 	}
 	return errors.Is(err, context.DeadlineExceeded)
-}
-
-func inspect(err error) (s signs) {
-	s.walk(err)
-	return s
 }
 
 // walk visits err's tree in pre-order, as errors.Is does, and all of it: a

@@ -20,7 +20,7 @@ var (
 	ErrRetryAfter = errors.New("retry: server asks for too long a wait")
 )
 
-// Error: retrying stopped although the failure was retryable. It matches both
+// Error says that retrying stopped although the failure was retryable. It matches both
 // Err and Reason, and is always a pointer, so that it can be compared.
 type Error struct {
 	Err      error         // the last failure as fn returned it; nil when fn was never called
@@ -66,5 +66,7 @@ func (e *Error) RetryAfter() time.Duration {
 	if e == nil {
 		return 0
 	}
-	return inspect(e.Err).delay
+	var s signs
+	s.walk(e.Err)
+	return s.delay
 }

@@ -45,7 +45,7 @@ func (l *loop) next(ctx context.Context, err *error) bool {
 	default:
 		l.failed = true
 		wait, stop := l.judge(ctx, failure)
-		if stop == nil {
+		if stop == nil && (wait > 0 || l.policy.OnEvent != nil) {
 			stop = l.pause(ctx, failure, wait)
 		}
 		*err = stop
@@ -84,7 +84,8 @@ func (l *loop) succeeded(ctx context.Context) {
 func (l *loop) judge(ctx context.Context, err error) (wait time.Duration, stop error) {
 	p := l.policy
 	ended := ctx.Err()
-	s := inspect(err)
+	var s signs
+	s.walk(err)
 	if s.permanent {
 		return 0, err
 	}
@@ -157,7 +158,9 @@ func fits(ctx context.Context, wait time.Duration) bool {
 // pause announces the wait and waits. It returns the error that ends the call
 // if ctx ends first. The token that Withdraw granted is then given back.
 func (l *loop) pause(ctx context.Context, err error, wait time.Duration) error {
-	l.announce(ctx, Event{N: l.n, Err: err, Delay: wait})
+	if l.policy.OnEvent != nil {
+		l.announce(ctx, Event{N: l.n, Err: err, Delay: wait})
+	}
 	if wait > 0 {
 		l.sleep(ctx, wait)
 	}
@@ -172,23 +175,16 @@ func (l *loop) pause(ctx context.Context, err error, wait time.Duration) error {
 	return l.stopped(err, context.Cause(ctx), wait)
 }
 
-// announce emits e, and returns the token should OnEvent panic.
+// announce emits e, and returns the token should OnEvent panic or exit.
 func (l *loop) announce(ctx context.Context, e Event) {
-	if l.policy.OnEvent == nil {
-		return
-	}
-	if l.policy.Budget != nil {
-		returned := false
-		defer func() {
-			if !returned {
-				l.policy.Budget.Refund(e.N, e.Err)
-			}
-		}()
-		l.policy.OnEvent(ctx, e)
-		returned = true
-		return
-	}
+	returned := false
+	defer func() {
+		if !returned && l.policy.Budget != nil {
+			l.policy.Budget.Refund(e.N, e.Err)
+		}
+	}()
 	l.policy.OnEvent(ctx, e)
+	returned = true
 }
 
 func (l *loop) sleep(ctx context.Context, d time.Duration) {

@@ -53,17 +53,6 @@ type Event struct {
 	Last  bool          // no attempt follows
 }
 
-// Budget bounds the extra attempts of everything that shares it, so that
-// retries cannot multiply an outage. [NewBudget] and [NewThrottle] make one. n
-// numbers the attempts of one call from 1; err is the failure, nil for a hedge.
-// Methods are called from many goroutines and must not block.
-type Budget interface {
-	Success(n int)                  // attempt n succeeded
-	Failure(n int, err error)       // attempt n failed retryably, be it the last one
-	Withdraw(n int, err error) bool // may one more attempt follow attempt n?
-	Refund(n int, err error)        // what Withdraw granted will not run
-}
-
 // zeroPolicy stands in for nil.
 var zeroPolicy Policy
 

@@ -3,7 +3,7 @@
 //
 // Why not testify itself: "go mod tidy" in a user's module follows the tests
 // of each package that is imported directly, so one testify import in
-// breaker's tests puts eight lines into the go.sum of everybody who imports
+// breaker's tests puts four lines into the go.sum of everybody who imports
 // breaker. Tests of packages that users do not import use testify.
 package assert
 

@@ -33,9 +33,10 @@ func newRows() *rows {
 	if p == 1 {
 		return nil
 	}
-	n := 1 << bits.Len(uint(p-1))
-	return &rows{mask: uint32(n - 1), row: make([]row, n)}
+	return makeRows(1 << bits.Len(uint(p-1)))
 }
+
+func makeRows(n int) *rows { return &rows{mask: uint32(n - 1), row: make([]row, n)} }
 
 // mine returns the row of the processor that runs the caller, which is only a
 // hint: every row is correct, the own one is fast.

@@ -1,0 +1,69 @@
+# Every target works from a fresh clone with nothing but Go. Tools are built once,
+# by version, into .bin.
+
+MODULES := . internal/bench internal/verify examples/engines
+
+GOFUMPT     := v0.12.0
+STATICCHECK := v0.8.2
+GOLANGCI    := v2.15.0
+BIN         := $(CURDIR)/.bin
+
+.PHONY: test check bench bench-peers fuzz soak tools tidy
+
+# The race detector needs a C compiler. Where there is none (Go then reports
+# CGO_ENABLED=0) the tests run all the same, without it; .ci/run installs one.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+## test: every test of every module; engines that are not installed are skipped by name
+test:
+	@test -n "$(RACE)" || echo "no C compiler found: testing without the race detector"
+	go test $(RACE) -shuffle=on -timeout 15m work
+
+## check: formatting, vet, linters, go fix and go mod tidy, all without changing a file
+check: tools
+	@out=$$($(BIN)/gofumpt-$(GOFUMPT) -l .); test -z "$$out" || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
+	go vet work
+	@set -e; for m in $(MODULES); do echo "check $$m"; ( cd $$m; \
+		$(BIN)/staticcheck-$(STATICCHECK) ./...; \
+		$(BIN)/golangci-lint-$(GOLANGCI) run --config $(CURDIR)/.golangci.yaml ./...; \
+		out=$$(go fix -diff ./...) || true; test -z "$$out" || { echo "go fix would change:"; echo "$$out"; exit 1; }; \
+		GOWORK=off go mod tidy -diff ); done
+
+## bench: the smoke run: allocation ceilings and ratios to the peers, a minute
+bench:
+	cd internal/bench && go run . -smoke
+
+## bench-peers: the full tables of BENCHMARKS.md and the benchstat files beside them, on a quiet machine
+bench-peers:
+	cd internal/bench && go run . -count 11 -out results
+
+## fuzz: each fuzz target for FUZZTIME (1m)
+FUZZTIME ?= 1m
+fuzz:
+	@set -e; for d in $$(go list -f '{{.Dir}}' ./...); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$d/*_test.go 2>/dev/null | cut -c6-); do \
+			echo "fuzz $$d $$f"; ( cd $$d; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) . ); done; done
+
+## soak: everything ten times over, in shuffled order, as the bar for a release
+soak:
+	go test $(RACE) -shuffle=on -count=10 -timeout 60m work
+
+## tidy: go mod tidy in every module
+tidy:
+	@set -e; for m in $(MODULES); do ( cd $$m; GOWORK=off go mod tidy ); done
+
+tools: $(BIN)/gofumpt-$(GOFUMPT) $(BIN)/staticcheck-$(STATICCHECK) $(BIN)/golangci-lint-$(GOLANGCI)
+
+$(BIN)/gofumpt-$(GOFUMPT):
+	$(call install,mvdan.cc/gofumpt@$(GOFUMPT),gofumpt,$@)
+$(BIN)/staticcheck-$(STATICCHECK):
+	$(call install,honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK),staticcheck,$@)
+$(BIN)/golangci-lint-$(GOLANGCI):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI),golangci-lint,$@)
+
+# install builds $1 into .bin and gives the binary $2 the name $3, which holds its version.
+define install
+	@mkdir -p $(BIN)
+	GOBIN=$(BIN) go install $(1)
+	@mv $(BIN)/$(2) $(3)
+endef

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// A row is one workload, run on keelson and on its peers.
+type row struct {
+	name  string // "closed, success, 10 s window"
+	ours  func(b *testing.B)
+	peers []peer
+
+	// allocs is the most that ours may allocate per operation.
+	allocs int64
+}
+
+// A peer runs the same workload, configured as its users would for the same
+// guarantees.
+type peer struct {
+	name  string // with version
+	bench func(b *testing.B)
+
+	// target is the most that ours/peer may be. Zero is reported without one.
+	target float64
+}
+
+// A result is a row measured at one GOMAXPROCS.
+type result struct {
+	row   row
+	cpu   int
+	ours  sample
+	peers []sample
+}
+
+// A sample is what one contender did in each round.
+type sample struct {
+	rounds []testing.BenchmarkResult
+}
+
+func (s *sample) add(r testing.BenchmarkResult) { s.rounds = append(s.rounds, r) }
+
+// ns is the median time of an operation. With an even number of rounds it is
+// the slower of the two in the middle.
+func (s *sample) ns() float64 {
+	all := make([]float64, 0, len(s.rounds))
+	for _, r := range s.rounds {
+		all = append(all, nsPerOp(r))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// allocs is the largest count seen: an allocation that comes now and then
+// must show.
+func (s *sample) allocs() (n int64) {
+	for _, r := range s.rounds {
+		n = max(n, r.AllocsPerOp())
+	}
+	return n
+}
+
+// nsPerOp keeps the fraction that BenchmarkResult.NsPerOp drops.
+func nsPerOp(r testing.BenchmarkResult) float64 {
+	if r.N == 0 {
+		return 0
+	}
+	return float64(r.T.Nanoseconds()) / float64(r.N)
+}
+
+// measure runs the rows that match, contender by contender in each round, and
+// tells progress on w.
+func measure(rows []row, s settings, w io.Writer) (results []result) {
+	for _, r := range rows {
+		if !s.match.MatchString(r.name) {
+			continue
+		}
+		for _, cpu := range s.cpus {
+			fmt.Fprintf(w, "running %s -cpu %d\n", r.name, cpu)
+			results = append(results, measureRow(r, cpu, s.count))
+		}
+	}
+	return results
+}
+
+func measureRow(r row, cpu, count int) result {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cpu))
+	res := result{row: r, cpu: cpu, peers: make([]sample, len(r.peers))}
+	for range count {
+		res.ours.add(once(r.ours))
+		for i, p := range r.peers {
+			res.peers[i].add(once(p.bench))
+		}
+	}
+	return res
+}
+
+// once measures after a collection, so that nobody pays for the garbage of
+// the one before.
+func once(bench func(b *testing.B)) testing.BenchmarkResult {
+	runtime.GC()
+	return testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		bench(b)
+	})
+}
+
+func aboveCeiling(results []result) (over []string) {
+	for _, r := range results {
+		if n := r.ours.allocs(); n > r.row.allocs {
+			over = append(over, fmt.Sprintf("%s: %d allocs/op, at most %d", r.row.name, n, r.row.allocs))
+		}
+	}
+	return over
+}

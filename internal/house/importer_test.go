@@ -1,0 +1,56 @@
+package house
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestImporterStaysClean measures what README claims: a fresh module that
+// imports one package gets no go.sum line beyond keelson's own two (which a
+// replace does not write), and links the standard library alone.
+func TestImporterStaysClean(t *testing.T) {
+	for _, name := range []string{"breaker", "retry"} {
+		sums, deps := importer(t, name)
+		assert.Empty(t, sums, "go.sum of an importer of %s", name)
+		for _, dep := range deps {
+			assert.True(t, standard(dep) || strings.HasPrefix(dep, module+"/"+name) || dep == "example.com/importer", "it links %s", dep)
+		}
+		t.Logf("%s: %d go.sum lines, %d packages linked", name, len(sums), len(deps))
+	}
+}
+
+// The measurement itself must see a dependency where there is one: this
+// package's own tests use testify, so importing it costs go.sum lines.
+func TestImporterMeasurementSeesTestify(t *testing.T) {
+	sums, _ := importer(t, "internal/house")
+	assert.NotEmpty(t, sums)
+}
+
+// importer makes a module that imports the named package, tidies it, and
+// returns its go.sum lines and what it links.
+func importer(t *testing.T, name string) (sums, deps []string) {
+	t.Helper()
+	dir := t.TempDir()
+	// internal packages can be imported from below the root's path alone.
+	path := "example.com/importer"
+	if strings.HasPrefix(name, "internal/") {
+		path = module + "/importer"
+	}
+	write(t, dir, "go.mod", "module "+path+"\n\ngo 1.26.0\n\nrequire "+module+" v0.0.0\nreplace "+module+" => "+root(t)+"\n")
+	write(t, dir, "importer.go", "package importer\n\nimport _ \""+module+"/"+name+"\"\n")
+	goTool(t, dir, "mod", "tidy")
+	if text, err := os.ReadFile(filepath.Join(dir, "go.sum")); err == nil {
+		sums = strings.Split(strings.TrimSpace(string(text)), "\n")
+	}
+	return sums, strings.Fields(string(goTool(t, dir, "list", "-deps", "./...")))
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+}
