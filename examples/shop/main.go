@@ -21,9 +21,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop"
 	"github.com/keelson-go/keelson/examples/internal/shop/page"
@@ -36,16 +34,6 @@ const (
 	exitUsage  = 2
 	exitStart  = 3
 )
-
-const defaultAddr = "127.0.0.1:8080"
-
-type options struct {
-	addr, preset, scenario, service, sabotage string
-	seed                                      uint64
-	rps                                       int
-	length                                    time.Duration
-	check, json, open, addrGiven              bool
-}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -86,59 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.check {
 		return o.runCheck(ctx, s, script, stdout, stderr)
 	}
-	return o.runPage(ctx, s, log, stdout, stderr)
-}
-
-func parse(args []string, stderr io.Writer) (o options, err error) {
-	f := flag.NewFlagSet("shop", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.StringVar(&o.addr, "addr", defaultAddr, "`address` of the page, loopback only; without it a free port is taken when this one is in use")
-	f.StringVar(&o.preset, "preset", "fast", "durations: fast or classic")
-	f.StringVar(&o.scenario, "scenario", "", "run the `name`d scenario: "+strings.Join(scenario.Names(), ", "))
-	f.DurationVar(&o.length, "for", 0, "with -check: run for so long, at least as long as the scenario needs")
-	f.BoolVar(&o.check, "check", false, "run a scenario headless, print what was seen, exit 1 if it was not as expected")
-	f.BoolVar(&o.json, "json", false, "with -check: print JSON")
-	f.StringVar(&o.service, "service", "", "run one service alone, on PORT from the environment or its default; callees by URL in e.g. USERS_URL")
-	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: no-breaker")
-	f.Uint64Var(&o.seed, "seed", 1, "of load and faults")
-	f.IntVar(&o.rps, "rps", 50, "requests per second of the load, 0 to 2000")
-	f.BoolVar(&o.open, "open", false, "open the page in the browser")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	f.Visit(func(fl *flag.Flag) { o.addrGiven = o.addrGiven || fl.Name == "addr" })
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	return o, nil
-}
-
-// resolve checks the options and finds what they name.
-func (o *options) resolve() (preset shop.Preset, script scenario.Script, err error) {
-	if preset, err = shop.FindPreset(o.preset); err != nil {
-		return preset, script, err
-	}
-	if _, err = preset.Sabotage(o.sabotage); err != nil {
-		return preset, script, err
-	}
-	if o.scenario != "" {
-		if script, err = scenario.Load(o.scenario); err != nil {
-			return preset, script, err
-		}
-	}
-	switch {
-	case o.rps < 0 || o.rps > 2000:
-		err = fmt.Errorf("-rps %d: want 0 to 2000", o.rps)
-	case o.check && o.scenario == "":
-		err = errors.New("-check needs -scenario: " + strings.Join(scenario.Names(), ", "))
-	case o.json && !o.check, o.length != 0 && !o.check:
-		err = errors.New("-for and -json go with -check")
-	case o.length != 0 && o.length < script.Length():
-		err = fmt.Errorf("-for %v: scenario %s needs %v", o.length, script.Name, script.Length())
-	default:
-		err = wire.CheckLoopback(o.addr)
-	}
-	return preset, script, err
+	return o.runPage(ctx, s, script, log, stdout, stderr)
 }
 
 func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.Logger, stdout, stderr io.Writer) int {
@@ -193,7 +129,7 @@ func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Sc
 	return 0
 }
 
-func (o *options) runPage(ctx context.Context, s *shop.Shop, log *slog.Logger, stdout, stderr io.Writer) int {
+func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Script, log *slog.Logger, stdout, stderr io.Writer) int {
 	ln, err := wire.TCP{}.Listen(o.addr)
 	if err != nil && !o.addrGiven {
 		ln, err = wire.TCP{}.Listen("127.0.0.1:0")
@@ -207,7 +143,7 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, log *slog.Logger, s
 	url := "http://" + ln.Addr().String() + "/"
 	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\nCtrl-C ends the shop.\n", url, s.URL("gateway"))
 	if o.scenario != "" {
-		if err := s.StartScenario(o.scenario); err != nil {
+		if err := s.StartScenario(script); err != nil {
 			fmt.Fprintln(stderr, "shop:", err)
 			return exitStart
 		}

@@ -199,19 +199,15 @@ func (s *Shop) RestartService(name string) error {
 	return s.StartService(name)
 }
 
-// StartScenario runs a scenario in the background; one at a time.
-func (s *Shop) StartScenario(name string) error {
-	script, err := scenario.Load(name)
-	if err != nil {
-		return err
-	}
+// StartScenario runs a script in the background; one at a time.
+func (s *Shop) StartScenario(script scenario.Script) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.scenario != nil {
 		return fmt.Errorf("%w: %s", ErrBusy, s.scenario.name)
 	}
 	ctx, cancel := context.WithCancelCause(s.ctx)
-	run := &runningScenario{name: name, cancel: cancel, done: make(chan struct{})}
+	run := &runningScenario{name: script.Name, cancel: cancel, done: make(chan struct{})}
 	s.scenario = run
 	s.wg.Go(func() {
 		defer close(run.done)

@@ -2,7 +2,10 @@ package page
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
@@ -49,8 +52,7 @@ func routeControl(mux *http.ServeMux, shop Shop) {
 		return listScenarios()
 	}))
 	mux.Handle("POST /control/scenarios/{name}", control(func(_ http.ResponseWriter, r *http.Request) (any, error) {
-		name := r.PathValue("name")
-		return map[string]string{"started": name}, shop.StartScenario(name)
+		return startScenario(shop, r.PathValue("name"))
 	}))
 	mux.Handle("DELETE /control/scenarios/{name}", control(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		name := r.PathValue("name")
@@ -99,6 +101,19 @@ func setLoad(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, wire.Invalid("rps must be a number from 0 to 2000", "rps")
 	}
 	return map[string]int{"rps": shop.SetRPS(*in.RPS)}, nil
+}
+
+// startScenario starts one of those that come with the shop: a name from the
+// network must not open files.
+func startScenario(shop Shop, name string) (any, error) {
+	if !slices.Contains(scenario.Names(), name) {
+		return nil, wire.Invalid(fmt.Sprintf("no scenario %q; there are: %s", name, strings.Join(scenario.Names(), ", ")))
+	}
+	script, err := scenario.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"started": name}, shop.StartScenario(script)
 }
 
 func listScenarios() (any, error) {

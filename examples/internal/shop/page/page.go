@@ -15,6 +15,7 @@ import (
 
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
@@ -33,7 +34,7 @@ type Shop interface {
 	StartService(name string) error
 	RestartService(name string) error
 	SetRPS(n int) int
-	StartScenario(name string) error
+	StartScenario(s scenario.Script) error
 	StopScenario(name string) error
 }
 

@@ -18,6 +18,7 @@ package scenario
 import (
 	"embed"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,10 +69,17 @@ func Names() []string {
 	return names
 }
 
-// Load returns the scenario of that name.
+// Load returns the scenario of that name. A name that ends in .txt is a file.
 func Load(name string) (Script, error) {
+	if strings.HasSuffix(name, ".txt") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return Script{}, err
+		}
+		return Parse(name, string(text))
+	}
 	if !slices.Contains(Names(), name) {
-		return Script{}, fmt.Errorf("no scenario %q; there are: %s", name, strings.Join(Names(), ", "))
+		return Script{}, fmt.Errorf("no scenario %q; there are: %s, or a file NAME.txt", name, strings.Join(Names(), ", "))
 	}
 	text, err := files.ReadFile(name + ".txt")
 	if err != nil {

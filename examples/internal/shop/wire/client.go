@@ -28,6 +28,7 @@ type Client struct {
 	breaker   *breaker.Breaker
 	safe      retry.Policy // for requests that may be sent twice
 	once      retry.Policy // for the others: again only if nothing was sent
+	budget    *retry.TokenBudget
 	requests  atomic.Uint64
 	attempts  atomic.Uint64
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -80,7 +79,11 @@ func (n *Node) Client(callee string, composite bool) *Client {
 	bc := s.breaker(name, limit)
 	bc.OnEvent = func(e breaker.Event) { n.telemetry.add("breaker", e.At, breakerEvent(e)) }
 	onRetry := func(_ context.Context, e retry.Event) { n.telemetry.add("retry", time.Now(), retryEvent(name, e)) }
-	c := &Client{callee: callee, base: base, breaker: breaker.New(bc), safe: s.policy(nil), once: s.policy(nothingSent)}
+	budget := retry.NewBudget(retry.BudgetConfig{})
+	c := &Client{
+		callee: callee, base: base, breaker: breaker.New(bc), budget: budget,
+		safe: s.policy(nil, budget), once: s.policy(nothingSent, budget),
+	}
 	c.safe.OnEvent, c.once.OnEvent = onRetry, onRetry
 	c.transport = &http.Transport{
 		DialContext: n.config.Network.DialContext, DisableCompression: true,
@@ -185,16 +188,17 @@ func (n *Node) Stats() Stats {
 		Requests: n.requests.Load(), Errors: n.errors.Load(), InFlight: n.inflight.Load(), Dropped: n.telemetry.lost(),
 		Breakers: map[string]json.RawMessage{}, Retry: map[string]RetryStats{},
 	}
-	for callee, c := range maps.All(n.clients) {
+	for callee, c := range n.clients {
 		name := n.config.Name + "/" + callee
-		b := breakerStats{Stats: c.breaker.Stats()}
-		if b.Calls > 0 {
-			b.Rate = float64(b.Failures) / float64(b.Calls)
+		verdict := breakerStats{Stats: c.breaker.Stats()}
+		if verdict.Calls > 0 {
+			verdict.Rate = float64(verdict.Failures) / float64(verdict.Calls)
 		}
-		if raw, err := json.Marshal(b); err == nil {
+		if raw, err := json.Marshal(verdict); err == nil {
 			s.Breakers[name] = raw
 		}
-		s.Retry[name] = RetryStats{Requests: c.requests.Load(), Attempts: c.attempts.Load()}
+		b := c.budget.Stats()
+		s.Retry[name] = RetryStats{Requests: c.requests.Load(), Attempts: c.attempts.Load(), Denied: b.Denied, Available: b.Available}
 	}
 	return s
 }

@@ -65,11 +65,14 @@ func (s Settings) breaker(name string, limit time.Duration) breaker.Config {
 	return c
 }
 
-// policy returns how calls are repeated. retryable nil means the default rules.
-func (s Settings) policy(retryable func(error) bool) retry.Policy {
+// policy returns how calls are repeated. retryable nil means the default rules;
+// the budget is shared by all calls to one callee, so that an outage is not
+// answered with a multiple of the traffic.
+func (s Settings) policy(retryable func(error) bool, budget retry.Budget) retry.Policy {
 	return retry.Policy{
 		MaxAttempts: s.Attempts,
 		Backoff:     retry.FullJitter(s.Pause, s.Pause<<(s.Attempts-1)),
 		Retryable:   retryable,
+		Budget:      budget,
 	}
 }

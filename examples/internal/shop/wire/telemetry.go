@@ -57,8 +57,10 @@ type Stats struct {
 // RetryStats counts the calls of one client: what was asked for, and how many
 // tries that took. A refused call makes no try.
 type RetryStats struct {
-	Requests uint64 `json:"requests"`
-	Attempts uint64 `json:"attempts"`
+	Requests  uint64  `json:"requests"`
+	Attempts  uint64  `json:"attempts"`
+	Denied    uint64  `json:"denied"`    // retries that the budget refused
+	Available float64 `json:"available"` // retries that it would allow now
 }
 
 const (

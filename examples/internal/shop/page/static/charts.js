@@ -22,6 +22,7 @@ const CHARTS = [
   {
     plot: "c-calls", readout: "r-calls", stacked: true, unit: "/s", axis: true,
     series: [["answered", "ok"], ["failed", "failed"], ["refused by breaker", "refused"]],
+    more: [["tries per call", (p) => (p.breakers[BREAKER]?.tries ?? 0).toFixed(2)]],
     values: (p) => { const b = p.breakers[BREAKER]; return b ? [b.passed, b.failed, b.rejected] : [null, null, null]; },
   },
 ];
@@ -134,7 +135,16 @@ function createReadout(spec) {
     list.append(dt, dd);
     return dd;
   });
-  return (point) => spec.values(point).forEach((v, i) => {
-    cells[i].textContent = v == null ? "–" : `${v < 10 && spec.log ? v.toFixed(1) : Math.round(v)}${spec.unit}`;
+  const more = (spec.more ?? []).map(([label, read]) => {
+    const dt = document.createElement("dt"), dd = document.createElement("dd");
+    dt.textContent = label;
+    list.append(dt, dd);
+    return (point) => { dd.textContent = read(point); };
   });
+  return (point) => {
+    spec.values(point).forEach((v, i) => {
+      cells[i].textContent = v == null ? "–" : `${v < 10 && spec.log ? v.toFixed(1) : Math.round(v)}${spec.unit}`;
+    });
+    for (const m of more) m(point);
+  };
 }
