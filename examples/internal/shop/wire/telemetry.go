@@ -65,7 +65,8 @@ type RetryStats struct {
 
 const (
 	pushEvery   = 100 * time.Millisecond
-	maxRecords  = 1024
+	maxRecords  = 1024 // kept
+	maxBatch    = 64   // sent at once
 	pushTimeout = time.Second
 )
 
@@ -113,29 +114,45 @@ func (t *telemetry) lost() uint64 {
 func (t *telemetry) run(ctx context.Context) {
 	tick := time.NewTicker(pushEvery)
 	defer tick.Stop()
+	defer t.client.CloseIdleConnections()
 	for {
 		select {
 		case <-tick.C:
 			t.push(ctx)
 		case <-ctx.Done():
 			t.push(context.WithoutCancel(ctx))
-			t.client.CloseIdleConnections()
 			return
 		}
 	}
 }
 
-// push sends what there is. What could not be sent is put back in front, within
-// the ring's bound.
+// push sends what there is, in batches: while the collector is gone each round
+// tries one small batch, not all that has gathered.
 func (t *telemetry) push(ctx context.Context) {
 	t.add("stats", time.Now(), t.stats())
-	t.mu.Lock()
-	batch := t.records
-	t.records = nil
-	t.mu.Unlock()
-	if t.send(ctx, batch) == nil {
-		return
+	for {
+		batch := t.take()
+		if len(batch) == 0 {
+			return
+		}
+		if t.send(ctx, batch) != nil {
+			t.putBack(batch)
+			return
+		}
 	}
+}
+
+func (t *telemetry) take() []Record {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := min(len(t.records), maxBatch)
+	batch := t.records[:n:n]
+	t.records = t.records[n:]
+	return batch
+}
+
+// putBack puts what could not be sent in front again, within the ring's bound.
+func (t *telemetry) putBack(batch []Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := append(batch, t.records...)
