@@ -14,3 +14,10 @@ func (b *Breaker) Queued() int {
 	defer b.feed.mu.Unlock()
 	return len(b.feed.queue)
 }
+
+// Locked runs f while b cannot change its state.
+func (b *Breaker) Locked(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}

@@ -2,6 +2,7 @@ package breaker_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +24,7 @@ func TestLostProbeIsReclaimed(t *testing.T) {
 		allow(t, b) // and forget it
 		time.Sleep(time.Minute - 1)
 		refused(t, b, "half-open")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		refused(t, b, "open")
 		assert.Equal(t, uint64(1), b.Stats().LostProbes)
 		time.Sleep(b.RetryAfter())
@@ -68,16 +69,18 @@ func TestPermitCountsOnce(t *testing.T) {
 func TestResultOfAnEarlierPeriodCountsAsStaleAlone(t *testing.T) {
 	in(t, func(t *testing.T) {
 		b := breaker.New(breaker.Config{Probes: 2, Consecutive: 1})
-		fromClosed := []*breaker.Permit{allow(t, b), allow(t, b), allow(t, b)}
+		fromClosed := []*breaker.Permit{allow(t, b), allow(t, b), allow(t, b), allow(t, b)}
 		half(t, b)
 		probe := allow(t, b)
 		fromClosed[0].Done(nil)
 		fromClosed[1].Done(errDown)
-		fromClosed[2].Cancel()
+		fromClosed[2].Done(breaker.ErrRejected)
+		fromClosed[3].Cancel()
 		s := b.Stats()
 		assert.Equal(t, breaker.HalfOpen, s.State)
 		assert.Equal(t, 1, s.Probes)
-		assert.Equal(t, uint64(2), s.Stale)
+		assert.Equal(t, uint64(3), s.Stale)
+		assert.Equal(t, uint64(0), s.Ignored)
 
 		last := allow(t, b)
 		refused(t, b, "half-open")
@@ -95,7 +98,7 @@ func TestResultOfAnEarlierPeriodCountsAsStaleAlone(t *testing.T) {
 		old[1].Done(errDown)
 		assert.Equal(t, breaker.HalfOpen, b.State())
 		assert.Equal(t, 1, b.Stats().Probes)
-		assert.Equal(t, uint64(4), b.Stats().Stale)
+		assert.Equal(t, uint64(5), b.Stats().Stale)
 		now.Cancel()
 	})
 }
@@ -169,6 +172,33 @@ func TestStampedeAdmitsExactlyProbes(t *testing.T) {
 	}
 }
 
+// T8: of callers that all saw a free place, and then wait for the lock, one
+// gets it.
+func TestFreePlaceIsTakenOnce(t *testing.T) {
+	b := breaker.New(breaker.Config{})
+	b.Trip(time.Nanosecond, nil)
+	for b.State() != breaker.HalfOpen {
+	}
+	allow(t, b).Cancel()
+	var started, admitted atomic.Int64
+	var wg sync.WaitGroup
+	b.Locked(func() {
+		for range 100 {
+			wg.Go(func() {
+				started.Add(1)
+				if _, err := b.Allow(t.Context()); err == nil {
+					admitted.Add(1)
+				}
+			})
+		}
+		for started.Load() < 100 {
+			runtime.Gosched()
+		}
+	})
+	wg.Wait()
+	assert.Equal(t, int64(1), admitted.Load())
+}
+
 // T16: limits belong to the later side: the open time is over at its end.
 func TestProbeRunsAtTheEndOfTheOpenTime(t *testing.T) {
 	in(t, func(t *testing.T) {
@@ -178,7 +208,7 @@ func TestProbeRunsAtTheEndOfTheOpenTime(t *testing.T) {
 		assert.Equal(t, breaker.Open, b.State())
 		assert.Equal(t, time.Duration(1), b.RetryAfter())
 		refused(t, b, "open")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		assert.Equal(t, breaker.HalfOpen, b.State())
 		assert.Equal(t, time.Duration(0), b.RetryAfter())
 		assert.NoError(t, call(b, nil))

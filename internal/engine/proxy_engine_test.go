@@ -38,7 +38,7 @@ func TestProxyBeforeAServer(t *testing.T) {
 	go func() { result <- s.put("key", "lost") }()
 	select {
 	case err := <-result:
-		t.Errorf("the crash was noticed: %v", err)
+		t.Fatalf("the crash was noticed: %v", err)
 	case <-time.After(silence):
 	}
 	require.NoError(t, proxy.Set(engine.Fault{}))

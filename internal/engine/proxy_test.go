@@ -96,13 +96,15 @@ func TestLatencyDelaysEachWay(t *testing.T) {
 	assert.True(t, time.Since(begun) >= 2*latency, "a round trip took %v", time.Since(begun))
 }
 
-// Latency does not narrow the line: 64 chunks under an hour's delay are all read
-// from the sender, and healing lets all of them go at once.
+// Latency does not narrow the line: far more than one chunk, and more than the
+// kernel's buffers hold, is under way at a time. Healing lets all of it go.
 func TestLatencyKeepsThroughputAndEndsWithTheFault(t *testing.T) {
 	proxy := engine.ProxyTo(t, digest(t))
 	conn := dialProxy(t, proxy)
 	require.NoError(t, proxy.Set(engine.Fault{Latency: time.Hour}))
-	sent := randomBytes(1 << 20)
+	require.NoError(t, conn.SetWriteBuffer(64<<10))
+	require.NoError(t, conn.SetWriteDeadline(time.Now().Add(10*time.Second)))
+	sent := randomBytes(768 << 10)
 	_, err := conn.Write(sent)
 	require.NoError(t, err)
 	require.NoError(t, conn.CloseWrite())
@@ -111,6 +113,21 @@ func TestLatencyKeepsThroughputAndEndsWithTheFault(t *testing.T) {
 	got, err := io.ReadAll(conn)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(sent, got))
+}
+
+// Jitter is a delay even without latency: of an hour, a share that ends within
+// the silence is drawn once in 24,000 chunks.
+func TestJitterDelays(t *testing.T) {
+	proxy := engine.ProxyTo(t, echo(t))
+	conn := dialProxy(t, proxy)
+	require.NoError(t, proxy.Set(engine.Fault{Jitter: time.Hour}))
+	_, err := io.WriteString(conn, "one, ")
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, "two")
+	require.NoError(t, err)
+	checkSilent(t, conn)
+	require.NoError(t, proxy.Set(engine.Fault{}))
+	expect(t, conn, "one, two")
 }
 
 // 32 KiB at 128 KiB/s take a quarter of a second, and not less.

@@ -102,7 +102,8 @@ func checkPause(t *testing.T, server *engine.Server, connect connector) {
 	go func() { result <- s.put("paused", "kept") }()
 	select {
 	case err := <-result:
-		t.Errorf("a paused server answered: %v", err)
+		require.NoError(t, server.Resume(), "for the steps after this one")
+		t.Fatalf("a paused server answered: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	guards := 0

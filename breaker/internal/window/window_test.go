@@ -1,7 +1,9 @@
 package window
 
 import (
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +37,7 @@ func TestTimeBeforeTheNewest(t *testing.T) {
 	w.Add(25*width, true, false)
 	w.Add(3*width, true, false)
 	w.Add(-1, false, false)
+	w.rotate(3 * width) // as a call does that read the clock long ago
 	assert.Equal(t, Counts{Calls: 3, Failures: 2}, w.Read(0))
 	assert.Equal(t, Counts{Calls: 3, Failures: 2}, w.Read(35*width-1-width))
 	assert.Equal(t, Counts{}, w.Read(35*width))
@@ -63,6 +66,30 @@ func TestBurstAtARotationIsCountedInFull(t *testing.T) {
 	}
 }
 
+// T12: a call that comes while another one still empties the old buckets
+// waits, or its outcome would be wiped.
+func TestCallDuringARotationIsNotWiped(t *testing.T) {
+	w := newTime()
+	w.fast.mu.Lock() // stops the rotation before it empties the first bucket
+	var wg sync.WaitGroup
+	var started atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			started.Add(1)
+			w.Add(50*width, true, false)
+		})
+	}
+	for started.Load() < 8 {
+		runtime.Gosched()
+	}
+	for range 1000 {
+		runtime.Gosched() // let them come as far as they can
+	}
+	w.fast.mu.Unlock()
+	wg.Wait()
+	assert.Equal(t, Counts{Calls: 8, Failures: 8}, w.Read(50*width))
+}
+
 // T13: while others record and rotate, no reader sees more failures or slow
 // calls than calls, or a total that runs backwards; at the end it is exact.
 func TestReadersSeeConsistentCounts(t *testing.T) {
@@ -80,7 +107,7 @@ func TestReadersSeeConsistentCounts(t *testing.T) {
 					now += width / 7
 					at := now
 					clock.Unlock()
-					w.Add(at, i%3 == 0, i%5 == 0)
+					w.Add(at, i%3 == 0, i%5 != 0)
 				}
 			})
 		}
@@ -178,6 +205,16 @@ func TestSealRacesWithCalls(t *testing.T) {
 			require.Equal(t, want, sealed.Succeeded+sealed.Failed, name)
 		})
 	}
+}
+
+// T28: rows that came after the seal would take calls that nobody counts.
+func TestHotCellGetsNoRowsAfterTheSeal(t *testing.T) {
+	var w Tally
+	w.Add(0, false, false)
+	w.Seal()
+	w.settle(0, hot) // as a call does that was counted just before
+	assert.Nil(t, w.rows.Load())
+	assert.False(t, w.Add(0, false, false))
 }
 
 func TestHotCellGetsRows(t *testing.T) {
