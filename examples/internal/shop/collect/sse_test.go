@@ -45,7 +45,7 @@ func events(ctx context.Context, t *testing.T, network *wire.Pipe, lastID string
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}
-	resp, err := transport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req) //nolint:bodyclose // by the goroutine that reads it
 	require.NoError(t, err)
 	assert.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
 	out := make(chan string)

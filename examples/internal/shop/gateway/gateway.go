@@ -6,6 +6,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -89,9 +90,7 @@ func (rt route) explain(w http.ResponseWriter, err error) error {
 // answer passes an answer on. A Location names the path that clients know.
 func (rt route) answer(w http.ResponseWriter, a *wire.Response) {
 	h := w.Header()
-	for key, values := range pick(a.Header, answerHeaders) {
-		h[key] = values
-	}
+	maps.Copy(h, pick(a.Header, answerHeaders))
 	if loc := h.Get("Location"); strings.HasPrefix(loc, "/") {
 		h.Set("Location", "/api"+loc)
 	}

@@ -104,7 +104,6 @@ type judge struct {
 	base    map[string]load.Totals // at the start of the span
 	decided bool
 	outcome Outcome
-	samples int
 }
 
 func newJudge(e Expect) *judge {

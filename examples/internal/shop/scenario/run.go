@@ -206,11 +206,11 @@ func (s *sample) look(path string, base map[string]load.Totals) any {
 		}
 		v = m[w]
 	}
-	switch v.(type) {
+	switch v := v.(type) {
 	case float64, string, nil:
 		return v
 	case []any:
-		return float64(len(v.([]any)))
+		return float64(len(v))
 	default:
 		return fmt.Sprint(v)
 	}

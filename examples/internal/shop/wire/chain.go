@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -74,9 +75,10 @@ func quiet(r *http.Request) bool {
 }
 
 func (n *Node) afterPanic(w *statusWriter, r *http.Request, v any) {
+	err, _ := v.(error)
 	switch {
 	case v == nil:
-	case v == http.ErrAbortHandler || w.status != 0:
+	case errors.Is(err, http.ErrAbortHandler) || w.status != 0:
 		panic(v) // the connection is to be cut, or half an answer is out
 	default:
 		logger(r.Context()).Error("panic", "path", r.URL.Path, "value", v)

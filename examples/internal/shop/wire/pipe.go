@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -37,7 +36,7 @@ func (p *Pipe) Listen(addr string) (net.Listener, error) {
 		addr = net.JoinHostPort(host, strconv.Itoa(p.lastPort))
 	}
 	if p.listeners[addr] != nil {
-		return nil, pipeError("listen", addr, syscall.EADDRINUSE)
+		return nil, pipeError("listen", addr, os.NewSyscallError("bind", syscall.EADDRINUSE))
 	}
 	l := &pipeListener{network: p, addr: pipeAddr(addr), conns: make(chan net.Conn), closed: make(chan struct{})}
 	p.listeners[addr] = l
@@ -51,14 +50,14 @@ func (p *Pipe) DialContext(ctx context.Context, _, addr string) (net.Conn, error
 	l := p.listeners[addr]
 	p.mu.Unlock()
 	if l == nil {
-		return nil, pipeError("dial", addr, syscall.ECONNREFUSED)
+		return nil, pipeError("dial", addr, os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	}
 	client, server := net.Pipe()
 	select {
 	case l.conns <- server:
 		return client, nil
 	case <-l.closed:
-		return nil, pipeError("dial", addr, syscall.ECONNREFUSED)
+		return nil, pipeError("dial", addr, os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	case <-ctx.Done():
 		return nil, pipeError("dial", addr, ctx.Err())
 	}
@@ -101,11 +100,5 @@ func (a pipeAddr) String() string { return string(a) }
 // pipeError has the shape of a TCP error, since callers tell "nothing was sent"
 // by a *net.OpError whose Op is "dial".
 func pipeError(op, addr string, err error) error {
-	if errno, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError(op, errno)
-	}
-	if op == "accept" {
-		return fmt.Errorf("accept %s: %w", addr, err)
-	}
 	return &net.OpError{Op: op, Net: "pipe", Addr: pipeAddr(addr), Err: err}
 }
