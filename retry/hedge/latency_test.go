@@ -141,16 +141,22 @@ func TestImpatientCallersDoNotBiasTheLatency(t *testing.T) {
 	})
 }
 
-// A hundred steps of one in a hundred: rounding must not lead to a neighbour.
+// Many small steps: rounding must not lead to a neighbour.
 func TestLatencyOfRoundNumbers(t *testing.T) {
-	for k := 1; k < 100; k++ {
-		l := hedge.NewLatency(float64(k) / 100)
-		for i := range 100 {
-			l.Observe(time.Duration(math.Pow(1.2, float64(i)) * 1e5))
+	sample := func(i int) time.Duration { return time.Duration(math.Pow(1.13, float64(i)) * 1e4) } // a bucket each
+	for _, calls := range []int{100, 128, 192} {
+		for percent := 1; percent < 100; percent++ {
+			if calls*percent%100 != 0 {
+				continue
+			}
+			l := hedge.NewLatency(float64(percent) / 100)
+			for i := range calls {
+				l.Observe(sample(i))
+			}
+			got, _ := l.Delay()
+			_, want := hedge.BucketEdges(sample(calls*percent/100 - 1))
+			assert.Equal(t, want, got, "quantile %d %% of %d", percent, calls)
 		}
-		got, _ := l.Delay()
-		_, want := hedge.BucketEdges(time.Duration(math.Pow(1.2, float64(k-1)) * 1e5))
-		assert.Equal(t, want, got, "quantile %d %%", k)
 	}
 }
 
