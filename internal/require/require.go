@@ -20,22 +20,10 @@ func True(t testing.TB, ok bool, msg ...any) {
 	stopUnless(t, assert.True(t, ok, msg...))
 }
 
-// False ends t if ok.
-func False(t testing.TB, ok bool, msg ...any) {
-	t.Helper()
-	stopUnless(t, assert.False(t, ok, msg...))
-}
-
 // Nil ends t unless v is nil.
 func Nil(t testing.TB, v any, msg ...any) {
 	t.Helper()
 	stopUnless(t, assert.Nil(t, v, msg...))
-}
-
-// NotNil ends t if v is nil.
-func NotNil(t testing.TB, v any, msg ...any) {
-	t.Helper()
-	stopUnless(t, assert.NotNil(t, v, msg...))
 }
 
 // NoError ends t if err is not nil.
@@ -54,12 +42,6 @@ func Error(t testing.TB, err error, msg ...any) {
 func ErrorIs(t testing.TB, err, target error, msg ...any) {
 	t.Helper()
 	stopUnless(t, assert.ErrorIs(t, err, target, msg...))
-}
-
-// Contains ends t unless s contains part.
-func Contains(t testing.TB, s, part string, msg ...any) {
-	t.Helper()
-	stopUnless(t, assert.Contains(t, s, part, msg...))
 }
 
 func stopUnless(t testing.TB, ok bool) {
