@@ -83,8 +83,11 @@ type Client struct {
 	hub    *Hub
 	wake   chan struct{} // holds one token when there is something to read
 	done   chan struct{} // closed with the hub
-	queue  []Frame       // guarded by hub.mu
-	resync bool          // guarded by hub.mu: frames were lost, or were never had
+
+	// Guarded by hub.mu.
+	backlog []Frame // what a client that has come back had missed; up to the whole ring
+	queue   []Frame // what came since, at most 256
+	resync  bool    // frames were lost, or were never had
 }
 
 // Join adds a client. lastID is the id of the last frame it has seen: if that is
@@ -101,9 +104,7 @@ func (h *Hub) Join(lastID string) *Client {
 	last, ok := h.parse(lastID)
 	if ok && last >= h.evicted && last <= h.seq {
 		first, _ := slices.BinarySearchFunc(h.ring, last+1, func(f Frame, seq uint64) int { return cmp.Compare(f.Seq, seq) })
-		for _, f := range h.ring[first:] {
-			c.offer(f)
-		}
+		c.backlog = slices.Clone(h.ring[first:])
 	} else {
 		c.resync = true
 	}
@@ -147,8 +148,8 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 // holds what was lost and what was queued.
 func (c *Client) Take() ([]Frame, error) {
 	c.hub.mu.Lock()
-	frames, resync, seq := c.queue, c.resync, c.hub.seq
-	c.queue, c.resync = nil, false
+	frames, resync, seq := append(c.backlog, c.queue...), c.resync, c.hub.seq
+	c.backlog, c.queue, c.resync = nil, nil, false
 	c.hub.mu.Unlock()
 	if !resync {
 		return frames, nil
