@@ -80,9 +80,9 @@ func (h *Hub) Seq() uint64 {
 
 // Client is one reader of the stream.
 type Client struct {
-	hub    *Hub
-	wake   chan struct{} // holds one token when there is something to read
-	done   chan struct{} // closed with the hub
+	hub  *Hub
+	wake chan struct{} // holds one token when there is something to read
+	done chan struct{} // closed with the hub
 
 	// Guarded by hub.mu.
 	backlog []Frame // what a client that has come back had missed; up to the whole ring
