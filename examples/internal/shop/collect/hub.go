@@ -63,6 +63,8 @@ func (h *Hub) Publish(kind string, data any, fleeting bool) {
 	}
 }
 
+// keep puts f into the ring. What leaves it is remembered by number alone: a
+// client that has seen less than that cannot go on without a gap.
 func (h *Hub) keep(f Frame) {
 	if len(h.ring) == ringFrames {
 		h.evicted = h.ring[0].Seq
@@ -130,6 +132,7 @@ func (c *Client) offer(f Frame) {
 	c.signal()
 }
 
+// signal leaves one token at most, since one Take fetches everything.
 func (c *Client) signal() {
 	select {
 	case c.wake <- struct{}{}:
@@ -164,6 +167,8 @@ func (c *Client) Take() ([]Frame, error) {
 // ID is the frame's id on the wire, RUN-SEQ.
 func (h *Hub) ID(f Frame) string { return fmt.Sprintf("%s-%d", h.run, f.Seq) }
 
+// parse reads an id of this run. Another run's numbers look the same and mean
+// other frames, hence the name in front.
 func (h *Hub) parse(id string) (uint64, bool) {
 	run, seq, ok := strings.Cut(id, "-")
 	n, err := strconv.ParseUint(seq, 10, 64)
