@@ -1,0 +1,245 @@
+package shop_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
+)
+
+// visitor is a client of a shop without load, in fake time.
+type visitor struct {
+	t    *testing.T
+	shop *shop.Shop
+	http *http.Client
+}
+
+func visit(t *testing.T, test func(v visitor)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		preset, err := shop.FindPreset("fast")
+		require.NoError(t, err)
+		network := &wire.Pipe{}
+		s, err := shop.Start(shop.Config{Engines: shop.Engines{Network: network}, Preset: preset, Seed: 1})
+		require.NoError(t, err)
+		transport := &http.Transport{DialContext: network.DialContext}
+		test(visitor{t: t, shop: s, http: &http.Client{Transport: transport}})
+		transport.CloseIdleConnections()
+		s.Close()
+	})
+}
+
+// answer is what came back, body and all.
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (v visitor) do(method, service, path, body string, headers ...string) answer {
+	v.t.Helper()
+	req, err := http.NewRequestWithContext(v.t.Context(), method, v.shop.URL(service)+path, strings.NewReader(body))
+	require.NoError(v.t, err)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := v.http.Do(req)
+	require.NoError(v.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(v.t, err)
+	return answer{resp, string(text)}
+}
+
+// problem reads an error answer and checks what all of them have in common.
+func (a answer) problem(t *testing.T) wire.Problem {
+	t.Helper()
+	var p wire.Problem
+	assert.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
+	require.NoError(t, json.Unmarshal([]byte(a.body), &p), "%s", a.body)
+	assert.Equal(t, a.StatusCode, p.Status)
+	assert.True(t, p.TraceID != "")
+	return p
+}
+
+func TestAPI(t *testing.T) {
+	visit(t, func(v visitor) {
+		for _, c := range []struct {
+			method, path, body string
+			status             int
+			say                string
+		}{
+			{"GET", "/api/users", "", 200, `[{"id":1,"name":"Alice"},{"id":2,"name":"Bob"}]`},
+			{"GET", "/api/users?after=1&limit=1", "", 200, `[{"id":2,"name":"Bob"}]`},
+			{"GET", "/api/users?limit=-1", "", 422, "limit"},
+			{"GET", "/api/users/2", "", 200, `{"id":2,"name":"Bob"}`},
+			{"GET", "/api/users/3", "", 404, "User not found"},
+			{"GET", "/api/users/x", "", 404, "User not found"},
+			{"POST", "/api/users", `{"name":"Carol","email":"carol@example.org"}`, 201, `{"id":3,"name":"Carol","email":"carol@example.org"}`},
+			{"POST", "/api/users", `{"id":7,"name":"Mallory"}`, 422, `"fields":["id"]`},
+			{"POST", "/api/users", `{"ID":7,"name":"Mallory"}`, 422, `"fields":["ID"]`},
+			{"POST", "/api/users", `{"name":""}`, 422, `"fields":["name"]`},
+			{"POST", "/api/users", `{"name":5}`, 422, "must be of type string"},
+			{"POST", "/api/users", `{"name":`, 400, "JSON object"},
+			{"POST", "/api/users", `{"name":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "64 KiB"},
+			{"POST", "/api/orders", `{"userId":1}`, 201, `"userId":1,"status":"confirmed"`},
+			{"POST", "/api/orders", `{"userId":3}`, 201, `"userId":3`},
+			{"POST", "/api/orders", `{"userId":99}`, 404, "User not found"},
+			{"POST", "/api/orders", `{}`, 422, `"fields":["userId"]`},
+			{"POST", "/api/orders", `{"userId":1,"id":"mine"}`, 422, `"fields":["id"]`},
+			{"GET", "/api/orders/none", "", 404, "Order not found"},
+			{"DELETE", "/api/users/1", "", 405, "GET, POST"},
+			{"GET", "/api/payments", "", 404, "no such path"},
+			{"GET", "/log", "", 404, "no such path"},
+			{"PUT", "/_control/faults", "[]", 404, "no such path"},
+		} {
+			a := v.do(c.method, "gateway", c.path, c.body)
+			assert.Equal(t, c.status, a.StatusCode, "%s %s: %s", c.method, c.path, a.body)
+			assert.Contains(t, a.body, c.say)
+			if c.status >= 400 {
+				a.problem(t)
+			}
+		}
+	})
+}
+
+func TestAnOrderCanBeLookedAtWhereItsLocationSays(t *testing.T) {
+	visit(t, func(v visitor) {
+		made := v.do("POST", "gateway", "/api/orders", `{"userId":2}`)
+		seen := v.do("GET", "gateway", made.Header.Get("Location"), "")
+		assert.Equal(t, http.StatusOK, seen.StatusCode)
+		assert.Equal(t, made.body, seen.body)
+	})
+}
+
+// An order while users is down is refused with the time to come back, by each of
+// the ways in which users can be down, and never with a 500.
+func TestAnOrderWithoutUsersIsA503ThatSaysWhenToComeBack(t *testing.T) {
+	for _, kind := range []string{"blackhole", "error=100%", "latency=2s", "stopped"} {
+		t.Run(kind, func(t *testing.T) {
+			visit(t, func(v visitor) {
+				if kind == "stopped" {
+					require.NoError(t, v.shop.StopService("users"))
+				} else {
+					rule, err := fault.Parse("users", []string{kind})
+					require.NoError(t, err)
+					_, err = v.shop.Inject(rule)
+					require.NoError(t, err)
+				}
+				for range 20 {
+					a := v.do("POST", "gateway", "/api/orders", `{"userId":1}`)
+					assert.Equal(t, http.StatusServiceUnavailable, a.StatusCode, "%s", a.body)
+					assert.True(t, a.Header.Get("Retry-After") != "")
+					assert.Equal(t, "users", a.Header.Get("X-Gave-Up"))
+					a.problem(t)
+				}
+			})
+		})
+	}
+}
+
+// T9: a service that has given up is not asked again by the layer above it: ten
+// orders are ten requests to orders, whatever became of them.
+func TestRetriesDoNotMultiplyOverLayers(t *testing.T) {
+	visit(t, func(v visitor) {
+		require.NoError(t, v.shop.StopService("users"))
+		for range 10 {
+			v.do("POST", "gateway", "/api/orders", `{"userId":1}`, "Idempotency-Key", "k")
+		}
+		var stats wire.Stats
+		require.NoError(t, json.Unmarshal([]byte(v.do("GET", "orders", "/stats", "").body), &stats))
+		assert.Equal(t, uint64(10), stats.Requests)
+	})
+}
+
+// T10: refusals of a callee that is itself well, and clients that leave, open no
+// breaker.
+func TestGivenUpAnswersOpenNoBreaker(t *testing.T) {
+	visit(t, func(v visitor) {
+		require.NoError(t, v.shop.StopService("users"))
+		for range 50 {
+			v.do("POST", "gateway", "/api/orders", `{"userId":1}`)
+		}
+		time.Sleep(time.Second) // until the collector has heard
+		assert.Contains(t, string(v.shop.State().Breakers["gateway/orders"]), `"state":"closed"`)
+		assert.Contains(t, string(v.shop.State().Breakers["orders/users"]), `"state":"open"`)
+	})
+}
+
+// T11: each hop has less time than the one before it, whatever a client claims.
+func TestRemainingTimeIsTheShopsOwnAtTheEntry(t *testing.T) {
+	visit(t, func(v visitor) {
+		a := v.do("GET", "gateway", "/api/users/1", "", "X-Timeout-Ms", "1")
+		assert.Equal(t, http.StatusOK, a.StatusCode)
+		a = v.do("GET", "users", "/users/1", "", "X-Timeout-Ms", "soon")
+		assert.Equal(t, http.StatusBadRequest, a.StatusCode)
+		// Of 5 ms orders keeps 5 for its own answer, so users is not even asked.
+		a = v.do("POST", "orders", "/orders", `{"userId":1}`, "X-Timeout-Ms", "5")
+		assert.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	})
+}
+
+func TestABrowseThatTimesOutIsA504(t *testing.T) {
+	visit(t, func(v visitor) {
+		rule, err := fault.Parse("users", []string{"blackhole", "path=/users"})
+		require.NoError(t, err)
+		_, err = v.shop.Inject(rule)
+		require.NoError(t, err)
+		a := v.do("GET", "gateway", "/api/users/1", "")
+		assert.Equal(t, http.StatusGatewayTimeout, a.StatusCode)
+		a.problem(t)
+		assert.Equal(t, http.StatusOK, v.do("GET", "users", "/health", "").StatusCode, "the fault is on /users alone")
+	})
+}
+
+func TestInjectedErrorsSayThatTheyAre(t *testing.T) {
+	visit(t, func(v visitor) {
+		rule, err := fault.Parse("users", []string{"error=100%", "status=501"})
+		require.NoError(t, err)
+		rule, err = v.shop.Inject(rule)
+		require.NoError(t, err)
+		a := v.do("GET", "users", "/users/1", "")
+		assert.Equal(t, http.StatusNotImplemented, a.StatusCode)
+		assert.Equal(t, rule.ID, a.Header.Get("X-Fault"))
+		assert.True(t, strings.HasSuffix(a.problem(t).Type, "/injected"))
+	})
+}
+
+func TestTheTraceIDIsTheShopsOwnAndStays(t *testing.T) {
+	visit(t, func(v visitor) {
+		a := v.do("POST", "gateway", "/api/orders", `{"userId":99}`, "X-Trace-Id", "made-up")
+		assert.NotEqual(t, "made-up", a.Header.Get("X-Trace-Id"))
+		assert.Equal(t, a.Header.Get("X-Trace-Id"), a.problem(t).TraceID)
+	})
+}
+
+func TestARestartedServiceHasEmptyMemoryAndTheFaultsInForce(t *testing.T) {
+	visit(t, func(v visitor) {
+		v.do("POST", "gateway", "/api/users", `{"name":"Carol"}`)
+		rule, err := fault.Parse("users", []string{"error=100%", "path=/users/1"})
+		require.NoError(t, err)
+		_, err = v.shop.Inject(rule)
+		require.NoError(t, err)
+		require.NoError(t, v.shop.RestartService("users"))
+		assert.Equal(t, http.StatusNotFound, v.do("GET", "users", "/users/3", "").StatusCode)
+		assert.Equal(t, http.StatusInternalServerError, v.do("GET", "users", "/users/1", "").StatusCode)
+	})
+}
+
+func TestHealthEndpoints(t *testing.T) {
+	visit(t, func(v visitor) {
+		for _, service := range []string{"gateway", "orders", "users"} {
+			assert.Equal(t, http.StatusOK, v.do("GET", service, "/health", "").StatusCode)
+			assert.Equal(t, http.StatusOK, v.do("GET", service, "/health/live", "").StatusCode)
+			assert.Contains(t, v.do("GET", service, "/stats", "").body, `"requests":`)
+		}
+	})
+}

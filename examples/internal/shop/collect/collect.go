@@ -1,0 +1,237 @@
+// Package collect gathers what the services tell of themselves and offers it in
+// two forms: one JSON document of the present state, and one stream of events.
+// It belongs to control, outside the failure domain: services push to it, it
+// never calls them, and nothing of theirs waits for it.
+package collect
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/load"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+const (
+	stateEvery = 100 * time.Millisecond
+	pointEvery = 200 * time.Millisecond
+	keepPoints = int(2 * time.Minute / pointEvery)
+	keepNews   = 200 // lines of the event log that a new page starts with
+	keepMoves  = 500 // changes of breakers, for the strips of a new page
+)
+
+// Config is what the document says of the run as a whole.
+type Config struct {
+	Run, Preset, Mode, Sabotage string
+	Seed                        uint64
+	Secret                      string // that services prove themselves with
+	Load                        *load.Generator
+}
+
+// Collector holds the present state. Safe for concurrent use.
+type Collector struct {
+	Hub    *Hub
+	config Config
+
+	mu       sync.Mutex
+	services map[string]*source
+	faults   []Fault
+	scenario Scenario
+	points   []Point          // the last two minutes
+	news     []News           // the last changes worth a line
+	moves    []wire.Record    // breaker events, for the strips
+	prior    map[string]prior // totals a second ago, by breaker
+}
+
+// source is what is known of one service.
+type source struct {
+	Service
+	stats   wire.Stats
+	history []sample // of the last ten seconds
+}
+
+type sample struct {
+	at       time.Time
+	requests uint64
+}
+
+// News is one line of the event log.
+type News struct {
+	At   int64  `json:"at"`
+	Kind string `json:"kind"` // kind of the stream
+	Text string `json:"text"`
+}
+
+// New returns a collector that knows nothing yet.
+func New(c Config) *Collector {
+	out := &Collector{config: c, services: map[string]*source{}, prior: map[string]prior{}, faults: []Fault{}}
+	out.Hub = NewHub(c.Run, out.snapshot)
+	return out
+}
+
+// Run publishes the state ten times a second and a point five times, until ctx
+// ends.
+func (c *Collector) Run(ctx context.Context) {
+	tick := time.NewTicker(stateEvery)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if n%int(pointEvery/stateEvery) == 0 {
+			c.Hub.Publish("load", c.addPoint(), false)
+		}
+		c.Hub.Publish("state", c.State(), true)
+	}
+}
+
+// State returns the document.
+func (c *Collector) State() State {
+	s := State{
+		Run: c.config.Run, Seq: c.Hub.Seq(), At: time.Now().UnixMilli(), Preset: c.config.Preset, Mode: c.config.Mode,
+		Seed: c.config.Seed, Sabotage: c.config.Sabotage, Load: loadState(c.config.Load),
+		Services: map[string]Service{}, Breakers: map[string]json.RawMessage{}, Retry: map[string]wire.RetryStats{},
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Faults, s.Scenario = slices.Clone(c.faults), c.scenario
+	for name, src := range c.services {
+		view := src.Service
+		view.RPS, view.Errors, view.InFlight = src.rps(), src.stats.Errors, src.stats.InFlight
+		s.Services[name] = view
+		s.Telemetry.Dropped += src.stats.Dropped
+		maps.Copy(s.Breakers, src.stats.Breakers)
+		maps.Copy(s.Retry, src.stats.Retry)
+	}
+	return s
+}
+
+// Ingest takes a batch of telemetry, a record per line, from a service that has
+// the secret of this run.
+func (c *Collector) Ingest(w http.ResponseWriter, r *http.Request) {
+	if !wire.SecretMatches(r, c.config.Secret) {
+		http.Error(w, "forbidden", http.StatusForbidden)
+		return
+	}
+	lines := bufio.NewScanner(http.MaxBytesReader(w, r.Body, 4<<20))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var rec wire.Record
+		if err := json.Unmarshal(lines.Bytes(), &rec); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		c.take(rec)
+	}
+	if err := lines.Err(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (c *Collector) take(rec wire.Record) {
+	switch rec.Kind {
+	case "stats":
+		var s wire.Stats
+		if json.Unmarshal(rec.Data, &s) == nil {
+			c.setStats(rec.Service, rec.At, s)
+		}
+	case "breaker":
+		c.mu.Lock()
+		c.moves = appendBounded(c.moves, rec, keepMoves)
+		c.mu.Unlock()
+		c.Hub.Publish("breaker", rec, false)
+		c.tell(rec.At, "breaker", breakerLine(rec.Data))
+	case "retry":
+		c.Hub.Publish("retry", rec, false)
+	}
+}
+
+func (c *Collector) setStats(name string, at time.Time, s wire.Stats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	src := c.source(name)
+	if s.Requests < src.stats.Requests {
+		src.history = nil // a new life of the service counts from zero
+	}
+	src.stats = s
+	src.history = append(src.history, sample{at, s.Requests})
+	for len(src.history) > 1 && at.Sub(src.history[0].at) > 10*time.Second {
+		src.history = src.history[1:]
+	}
+}
+
+// source returns the entry of a service; the caller holds mu.
+func (c *Collector) source(name string) *source {
+	src := c.services[name]
+	if src == nil {
+		src = &source{Service: Service{State: "unknown"}}
+		c.services[name] = src
+	}
+	return src
+}
+
+// rps is the rate over the samples that are kept.
+func (s *source) rps() float64 {
+	if len(s.history) < 2 || s.State == "stopped" {
+		return 0
+	}
+	first, last := s.history[0], s.history[len(s.history)-1]
+	return float64(last.requests-first.requests) / last.at.Sub(first.at).Seconds()
+}
+
+// SetService says where a service is and how it does.
+func (c *Collector) SetService(name, state, addr string, pid int) {
+	c.mu.Lock()
+	src := c.source(name)
+	before := src.State
+	src.State, src.Addr, src.PID = state, addr, pid
+	c.mu.Unlock()
+	if before != state && before != "unknown" {
+		c.tell(time.Now(), "log", name+" is "+state)
+	}
+}
+
+// SetFaults says which faults are in force, and why that changed.
+func (c *Collector) SetFaults(faults []Fault, why string) {
+	c.mu.Lock()
+	c.faults = faults
+	c.mu.Unlock()
+	c.Hub.Publish("fault", faults, false)
+	c.tell(time.Now(), "fault", why)
+}
+
+// SetScenario says how far a scenario is.
+func (c *Collector) SetScenario(s Scenario) {
+	c.mu.Lock()
+	c.scenario = s
+	c.mu.Unlock()
+	c.Hub.Publish("scenario", s, false)
+	c.tell(time.Now(), "scenario", s.Name+": "+s.Line)
+}
+
+// tell adds a line to the event log.
+func (c *Collector) tell(at time.Time, kind, text string) {
+	n := News{At: at.UnixMilli(), Kind: kind, Text: text}
+	c.mu.Lock()
+	c.news = appendBounded(c.news, n, keepNews)
+	c.mu.Unlock()
+	c.Hub.Publish("log", n, false)
+}
+
+// appendBounded appends v and drops the oldest beyond n.
+func appendBounded[T any](s []T, v T, n int) []T {
+	if len(s) >= n {
+		s = slices.Delete(s, 0, len(s)-n+1)
+	}
+	return append(s, v)
+}

@@ -1,0 +1,120 @@
+package collect
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// prior is what a breaker's totals were at some time; the charts show
+// differences over one second.
+type prior []breakerTotals
+
+type breakerTotals struct {
+	State                                string
+	Succeeded, Failed, Ignored, Rejected uint64
+	retry                                wire.RetryStats
+}
+
+// before reports whether a total is lower than in t.
+func (b breakerTotals) before(t breakerTotals) bool {
+	return b.Succeeded < t.Succeeded || b.Failed < t.Failed || b.Ignored < t.Ignored || b.Rejected < t.Rejected
+}
+
+// addPoint takes one sample for the charts and keeps it.
+func (c *Collector) addPoint() Point {
+	p := Point{
+		At: time.Now().UnixMilli(), Ops: opPoints(c.config.Load), Breakers: map[string]BreakerPoint{},
+		Services: map[string]float64{}, Faults: []string{},
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.faults {
+		p.Faults = append(p.Faults, f.Target+" "+string(f.Kind))
+	}
+	for name, src := range c.services {
+		if src.State == "stopped" {
+			p.Services[name] = 0
+			p.Faults = append(p.Faults, name+" stopped")
+			continue
+		}
+		p.Services[name] = src.lastSecond()
+		for breaker, raw := range src.stats.Breakers {
+			var now breakerTotals
+			if json.Unmarshal(raw, &now) == nil {
+				now.retry = src.stats.Retry[breaker]
+				p.Breakers[breaker] = c.rates(breaker, now)
+			}
+		}
+	}
+	c.points = appendBounded(c.points, p, keepPoints)
+	return p
+}
+
+// rates compares now with the totals of one second ago; the caller holds mu.
+func (c *Collector) rates(name string, now breakerTotals) BreakerPoint {
+	past := c.prior[name]
+	if n := len(past); n > 0 && now.before(past[n-1]) {
+		past = nil // a restarted service counts from zero
+	}
+	out := BreakerPoint{State: now.State}
+	if len(past) > 0 {
+		then := past[0]
+		per := float64(time.Second) / float64(time.Duration(len(past))*pointEvery)
+		out.Passed = float64(now.Succeeded-then.Succeeded) * per
+		out.Failed = float64(now.Failed-then.Failed) * per
+		out.Ignored = float64(now.Ignored-then.Ignored) * per
+		out.Rejected = float64(now.Rejected-then.Rejected) * per
+		if asked := now.retry.Requests - then.retry.Requests; asked > 0 {
+			out.Tries = float64(now.retry.Attempts-then.retry.Attempts) / float64(asked)
+		}
+	}
+	c.prior[name] = appendBounded(past, now, int(time.Second/pointEvery))
+	return out
+}
+
+// lastSecond is the rate over about the last second; the collector's lock is held.
+func (s *source) lastSecond() float64 {
+	n := len(s.history)
+	if n < 2 {
+		return 0
+	}
+	first, last := s.history[max(0, n-11)], s.history[n-1]
+	return float64(last.requests-first.requests) / last.at.Sub(first.at).Seconds()
+}
+
+// snapshot is what a page starts with: the state and the last two minutes.
+func (c *Collector) snapshot() ([]byte, error) {
+	state := c.State()
+	c.mu.Lock()
+	out := struct {
+		State  State         `json:"state"`
+		Points []Point       `json:"points"`
+		Moves  []wire.Record `json:"moves"`
+		News   []News        `json:"news"`
+	}{state, slices.Clone(c.points), slices.Clone(c.moves), slices.Clone(c.news)}
+	c.mu.Unlock()
+	return json.Marshal(out)
+}
+
+// breakerLine tells a change of a breaker in one sentence.
+func breakerLine(data json.RawMessage) string {
+	var e wire.BreakerEvent
+	if err := json.Unmarshal(data, &e); err != nil {
+		return "breaker event that cannot be read"
+	}
+	switch {
+	case e.To == "open" && e.From == "closed":
+		return fmt.Sprintf("%s opened: %d of %d calls failed (%s)", e.Name, e.Failed, e.Calls, e.Reason)
+	case e.To == "open":
+		return fmt.Sprintf("%s opened again: %s", e.Name, strings.ReplaceAll(e.Reason, "-", " "))
+	case e.To == "half-open":
+		return e.Name + " half-open: one call probes"
+	default:
+		return fmt.Sprintf("%s closed: %s", e.Name, e.Reason)
+	}
+}

@@ -1,0 +1,234 @@
+package shop
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/collect"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// ErrBusy is what a second scenario gets while one runs.
+var ErrBusy = errors.New("a scenario is running")
+
+// runningScenario is the one that runs.
+type runningScenario struct {
+	name   string
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+}
+
+// replica returns the service of that name.
+func (s *Shop) replica(name string) (*replica, error) {
+	for _, r := range s.replicas {
+		if r.Name == name {
+			return r, nil
+		}
+	}
+	_, err := FindService(name)
+	return nil, err
+}
+
+// Inject puts a fault in force and returns it with its id. With For set it ends
+// by itself.
+func (s *Shop) Inject(r fault.Rule) (fault.Rule, error) {
+	target, err := s.replica(r.Target)
+	if err != nil {
+		return r, err
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.mu.Lock()
+	s.lastID++
+	r.ID = fmt.Sprintf("%s-%s-%d", r.Target, r.Kind, s.lastID)
+	s.active = append(s.active, activeFault{rule: r, since: time.Now(), cancel: cancel})
+	s.mu.Unlock()
+	if err := s.push(target); err != nil {
+		_ = s.ClearFault(r.ID)
+		return r, err
+	}
+	s.report(fmt.Sprintf("fault on %s: %s", r.Target, r))
+	if r.For > 0 {
+		s.wg.Go(func() { s.clearAfter(ctx, r) })
+	}
+	return r, nil
+}
+
+func (s *Shop) clearAfter(ctx context.Context, r fault.Rule) {
+	t := time.NewTimer(r.For)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		_ = s.ClearFault(r.ID) // somebody else has cleared it
+	case <-ctx.Done():
+	}
+}
+
+// ClearFault ends one fault.
+func (s *Shop) ClearFault(id string) error {
+	if s.remove(func(r fault.Rule) bool { return r.ID == id }) == 0 {
+		return fmt.Errorf("no fault %q", id)
+	}
+	return nil
+}
+
+// Clear ends the faults of a service, or of "all".
+func (s *Shop) Clear(target string) error {
+	if target != "all" {
+		if _, err := s.replica(target); err != nil {
+			return err
+		}
+	}
+	s.remove(func(r fault.Rule) bool { return target == "all" || r.Target == target })
+	return nil
+}
+
+// remove ends the faults that match and says how many there were.
+func (s *Shop) remove(match func(fault.Rule) bool) int {
+	var gone []fault.Rule
+	s.mu.Lock()
+	s.active = slices.DeleteFunc(s.active, func(a activeFault) bool {
+		if !match(a.rule) {
+			return false
+		}
+		a.cancel()
+		gone = append(gone, a.rule)
+		return true
+	})
+	s.mu.Unlock()
+	for _, r := range gone {
+		if target, err := s.replica(r.Target); err == nil {
+			_ = s.push(target) // a service that cannot hear of it is stopped, and starts without faults
+		}
+		s.report(fmt.Sprintf("fault on %s cleared: %s", r.Target, r.Kind))
+	}
+	return len(gone)
+}
+
+// push tells a service the rules in force. A stopped one gets them at its start.
+func (s *Shop) push(target *replica) error {
+	target.mu.Lock()
+	stopped := target.node == nil
+	target.mu.Unlock()
+	if stopped {
+		return nil
+	}
+	s.mu.Lock()
+	rules := []fault.Rule{}
+	for _, a := range s.active {
+		if a.rule.Target == target.Name {
+			rules = append(rules, a.rule)
+		}
+	}
+	s.mu.Unlock()
+	body, err := json.Marshal(rules)
+	if err != nil {
+		return err
+	}
+	return s.put("http://"+target.addr+"/_control/faults", body)
+}
+
+func (s *Shop) put(url string, body []byte) error {
+	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set(wire.HeaderSecret, s.secret)
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("PUT %s: %s", url, resp.Status)
+	}
+	return nil
+}
+
+// report tells the collector which faults are in force, and what has changed.
+func (s *Shop) report(why string) {
+	s.mu.Lock()
+	faults := make([]collect.Fault, 0, len(s.active))
+	for _, a := range s.active {
+		faults = append(faults, collect.Fault{
+			ID: a.rule.ID, Target: a.rule.Target, Kind: a.rule.Kind, Text: a.rule.String(), Since: a.since.UnixMilli(),
+		})
+	}
+	s.mu.Unlock()
+	s.collector.SetFaults(faults, why)
+}
+
+// StopService stops a service: what runs may finish, new connections are refused.
+func (s *Shop) StopService(name string) error {
+	r, err := s.replica(name)
+	if err != nil {
+		return err
+	}
+	s.collector.SetService(name, "stopped", r.addr, 0)
+	r.stop(s.ctx)
+	return nil
+}
+
+// StartService starts a stopped service at its old address, with empty memory
+// and the faults that are in force for it.
+func (s *Shop) StartService(name string) error {
+	r, err := s.replica(name)
+	if err != nil {
+		return err
+	}
+	if err := r.start(); err != nil {
+		return err
+	}
+	return s.push(r)
+}
+
+// RestartService stops a service and starts it again.
+func (s *Shop) RestartService(name string) error {
+	if err := s.StopService(name); err != nil {
+		return err
+	}
+	return s.StartService(name)
+}
+
+// StartScenario runs a script in the background; one at a time.
+func (s *Shop) StartScenario(script scenario.Script) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.scenario != nil {
+		return fmt.Errorf("%w: %s", ErrBusy, s.scenario.name)
+	}
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	run := &runningScenario{name: script.Name, cancel: cancel, done: make(chan struct{})}
+	s.scenario = run
+	s.wg.Go(func() {
+		defer close(run.done)
+		defer cancel(nil)
+		_, _ = scenario.Run(ctx, s, script, scenario.Options{}) // its end is reported by Progress
+		s.mu.Lock()
+		s.scenario = nil
+		s.mu.Unlock()
+	})
+	return nil
+}
+
+// StopScenario ends the scenario that runs and waits until it is over.
+func (s *Shop) StopScenario(name string) error {
+	s.mu.Lock()
+	run := s.scenario
+	s.mu.Unlock()
+	if run == nil || run.name != name {
+		return fmt.Errorf("scenario %q is not running", name)
+	}
+	run.cancel(errors.New("stopped by hand"))
+	<-run.done
+	return nil
+}

@@ -1,0 +1,158 @@
+package shop_test
+
+import (
+	"encoding/json"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop"
+	"github.com/keelson-go/keelson/examples/internal/shop/collect"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
+)
+
+// busy runs a shop under load in fake time.
+func busy(t *testing.T, test func(t *testing.T, s *shop.Shop)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		preset, err := shop.FindPreset("fast")
+		require.NoError(t, err)
+		s, err := shop.Start(shop.Config{Engines: shop.Engines{Network: &wire.Pipe{}}, Preset: preset, Seed: 1, RPS: 50})
+		require.NoError(t, err)
+		defer s.Close()
+		time.Sleep(3 * time.Second)
+		test(t, s)
+	})
+}
+
+func inject(t *testing.T, s *shop.Shop, words ...string) fault.Rule {
+	t.Helper()
+	rule, err := fault.Parse("users", words)
+	require.NoError(t, err)
+	rule, err = s.Inject(rule)
+	require.NoError(t, err)
+	return rule
+}
+
+func breakerState(t *testing.T, s *shop.Shop, name string) string {
+	t.Helper()
+	var b struct{ State string }
+	require.NoError(t, json.Unmarshal(s.State().Breakers[name], &b))
+	return b.State
+}
+
+// T12: every toggle of the page does something that /state shows, and undoing it
+// undoes that.
+func TestEveryToggleShowsAndIsUndone(t *testing.T) {
+	for name, toggle := range map[string]struct {
+		on, off func(t *testing.T, s *shop.Shop)
+	}{
+		"latency":   {func(t *testing.T, s *shop.Shop) { inject(t, s, "latency=2s") }, clearAll},
+		"errors":    {func(t *testing.T, s *shop.Shop) { inject(t, s, "error=80%") }, clearAll},
+		"blackhole": {func(t *testing.T, s *shop.Shop) { inject(t, s, "blackhole") }, clearAll},
+		"stop": {
+			func(t *testing.T, s *shop.Shop) { require.NoError(t, s.StopService("users")) },
+			func(t *testing.T, s *shop.Shop) { require.NoError(t, s.StartService("users")) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			busy(t, func(t *testing.T, s *shop.Shop) {
+				assert.Equal(t, "closed", breakerState(t, s, "orders/users"))
+				toggle.on(t, s)
+				time.Sleep(2 * time.Second)
+				assert.Equal(t, "open", breakerState(t, s, "orders/users"))
+				assert.Equal(t, name == "stop", len(s.State().Faults) == 0)
+				toggle.off(t, s)
+				time.Sleep(4 * time.Second)
+				assert.Equal(t, "closed", breakerState(t, s, "orders/users"))
+				assert.Equal(t, 0, len(s.State().Faults))
+				assert.Equal(t, "up", s.State().Services["users"].State)
+			})
+		})
+	}
+}
+
+func clearAll(t *testing.T, s *shop.Shop) { require.NoError(t, s.Clear("all")) }
+
+func TestAFaultWithATimeEndsByItself(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		inject(t, s, "latency=10ms", "for=2s")
+		longer := inject(t, s, "latency=20ms", "for=1h")
+		time.Sleep(1999 * time.Millisecond)
+		assert.Equal(t, 2, len(s.State().Faults))
+		time.Sleep(2 * time.Millisecond)
+		require.Equal(t, 1, len(s.State().Faults))
+		assert.Equal(t, longer.ID, s.State().Faults[0].ID)
+		require.NoError(t, s.ClearFault(longer.ID))
+		assert.Error(t, s.ClearFault(longer.ID))
+	})
+}
+
+func TestOneScenarioAtATime(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		script, err := scenario.Load("users-blackhole")
+		require.NoError(t, err)
+		require.NoError(t, s.StartScenario(script))
+		assert.ErrorIs(t, s.StartScenario(script), shop.ErrBusy)
+		time.Sleep(6 * time.Second)
+		assert.True(t, s.State().Scenario.Running)
+		assert.Equal(t, 1, len(s.State().Faults))
+		require.NoError(t, s.StopScenario("users-blackhole"))
+		assert.False(t, s.State().Scenario.Running)
+		assert.Equal(t, 0, len(s.State().Faults), "T29: the fault has ended with its scenario")
+		assert.Error(t, s.StopScenario("users-blackhole"))
+		require.NoError(t, s.StartScenario(script))
+	})
+}
+
+func TestUnknownNamesSayWhatThereIs(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		_, err := s.Inject(fault.Rule{Target: "payments"})
+		for _, err := range []error{err, s.Clear("payments"), s.StopService("payments"), s.StartService("payments"), s.RestartService("payments")} {
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), "gateway, orders, users")
+		}
+	})
+}
+
+// T28: what a page starts with does not grow with the age of the shop.
+func TestTheSnapshotIsBounded(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		size := func() int {
+			frames, err := s.Hub().Join("").Take()
+			require.NoError(t, err)
+			require.Equal(t, 1, len(frames))
+			return len(frames[0].Data)
+		}
+		for range 300 { // more lines than the event log keeps
+			require.NoError(t, s.ClearFault(inject(t, s, "latency=1ms").ID))
+		}
+		s.SetRPS(0) // what is counted here comes from the clock alone
+		time.Sleep(130 * time.Second)
+		first := size()
+		time.Sleep(130 * time.Second)
+		assert.InDelta(t, float64(first), float64(size()), float64(first)/10)
+		var doc struct {
+			Points []collect.Point
+			News   []collect.News
+		}
+		frames, err := s.Hub().Join("").Take()
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(frames[0].Data, &doc))
+		assert.Equal(t, 600, len(doc.Points))
+		assert.Equal(t, 200, len(doc.News))
+	})
+}
+
+func TestPresetsAreSound(t *testing.T) {
+	for _, name := range []string{"fast", "classic"} {
+		p, err := shop.FindPreset(name)
+		require.NoError(t, err)
+		p.HealthLimit = p.HealthEvery
+		assert.Error(t, p.Validate())
+	}
+}

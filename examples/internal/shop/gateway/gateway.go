@@ -1,0 +1,109 @@
+// Package gateway is the only entry for clients. It routes /api/users and
+// /api/orders to the services behind it, and answers for them when they cannot:
+// 503 with Retry-After when a service is out, 504 when it did not answer in time.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// route sends the requests of one path prefix to one service.
+type route struct {
+	Path    string   `json:"path"`
+	Service string   `json:"service"`
+	Methods []string `json:"methods"`
+	client  *wire.Client
+}
+
+// What is passed on in each direction. A list of what may pass is safe where a
+// list of what may not is one header short some day: what a client claims about
+// time, tries, trace or identity is not on it.
+var (
+	requestHeaders = []string{"Accept", "Content-Type", "Idempotency-Key"}
+	answerHeaders  = []string{"Content-Type", "Cache-Control", "Location", "Retry-After", wire.HeaderFault, wire.HeaderGaveUp}
+)
+
+// New returns the gateway's routes. It calls users and orders; an order needs
+// a user, so orders has to call on and gets the longer time limit.
+func New(n *wire.Node) *http.ServeMux {
+	routes := []route{
+		{Path: "/api/users", Service: "users", Methods: []string{"GET", "POST"}, client: n.Client("users", false)},
+		{Path: "/api/orders", Service: "orders", Methods: []string{"GET", "POST"}, client: n.Client("orders", true)},
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /routes", wire.Handler(func(w http.ResponseWriter, _ *http.Request) error {
+		return wire.WriteJSON(w, http.StatusOK, routes)
+	}))
+	for _, rt := range routes {
+		mux.Handle(rt.Path, wire.Handler(rt.forward))
+		mux.Handle(rt.Path+"/", wire.Handler(rt.forward))
+	}
+	return mux
+}
+
+func (rt route) forward(w http.ResponseWriter, r *http.Request) error {
+	if !slices.Contains(rt.Methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(rt.Methods, ", "))
+		return wire.NewProblem(http.StatusMethodNotAllowed, "method", "allowed: "+strings.Join(rt.Methods, ", "))
+	}
+	body, err := wire.ReadBody(w, r)
+	if err != nil {
+		return err
+	}
+	answer, err := rt.client.Do(r.Context(), wire.Request{
+		Method: r.Method,
+		Path:   strings.TrimPrefix(r.URL.RequestURI(), "/api"),
+		Header: pick(r.Header, requestHeaders),
+		Body:   body,
+	})
+	if err != nil {
+		return rt.explain(w, err)
+	}
+	rt.answer(w, answer)
+	return nil
+}
+
+// explain answers for a service that failed. An answer of the service itself is
+// passed on, since it knows best what happened and when to come back.
+func (rt route) explain(w http.ResponseWriter, err error) error {
+	if e, ok := errors.AsType[*wire.StatusError](err); ok {
+		rt.answer(w, e.Response)
+		return nil
+	}
+	timedOut := errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, breaker.ErrRejected)
+	p := wire.Unavailable(rt.Service, err)
+	if timedOut {
+		p.Status, p.Title = http.StatusGatewayTimeout, http.StatusText(http.StatusGatewayTimeout)
+		p.Type, p.Detail = "/problems/timeout", rt.Service+" did not answer in time"
+	}
+	return p
+}
+
+// answer passes an answer on. A Location names the path that clients know.
+func (rt route) answer(w http.ResponseWriter, a *wire.Response) {
+	h := w.Header()
+	maps.Copy(h, pick(a.Header, answerHeaders))
+	if loc := h.Get("Location"); strings.HasPrefix(loc, "/") {
+		h.Set("Location", "/api"+loc)
+	}
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(a.Body) // the client is gone if this fails
+}
+
+func pick(h http.Header, keys []string) http.Header {
+	out := make(http.Header, len(keys))
+	for _, key := range keys {
+		if values := h.Values(key); len(values) > 0 {
+			out[http.CanonicalHeaderKey(key)] = values
+		}
+	}
+	return out
+}

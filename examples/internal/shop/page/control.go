@@ -1,0 +1,133 @@
+package page
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// control adapts an action. Its errors are about what was asked for: a 422 that
+// says what is allowed.
+func control(fn func(w http.ResponseWriter, r *http.Request) (any, error)) http.Handler {
+	return wire.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		changed, err := fn(w, r)
+		if _, ok := errors.AsType[*wire.Problem](err); ok {
+			return err
+		}
+		if err != nil {
+			return wire.Invalid(err.Error())
+		}
+		return wire.WriteJSON(w, http.StatusOK, changed)
+	})
+}
+
+// routeControl adds the actions. Each answers with what changed.
+func routeControl(mux *http.ServeMux, shop Shop) {
+	mux.Handle("GET /control/faults", control(func(http.ResponseWriter, *http.Request) (any, error) {
+		return shop.State().Faults, nil
+	}))
+	mux.Handle("POST /control/faults", control(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		return addFault(shop, w, r)
+	}))
+	mux.Handle("DELETE /control/faults/{id}", control(func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		id := r.PathValue("id")
+		return map[string]string{"cleared": id}, shop.ClearFault(id)
+	}))
+	mux.Handle("DELETE /control/faults", control(func(http.ResponseWriter, *http.Request) (any, error) {
+		return map[string]string{"cleared": "all"}, shop.Clear("all")
+	}))
+	mux.Handle("POST /control/services/{name}/{action}", control(func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		return steer(shop, r.PathValue("name"), r.PathValue("action"))
+	}))
+	mux.Handle("POST /control/load", control(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		return setLoad(shop, w, r)
+	}))
+	mux.Handle("GET /control/scenarios", control(func(http.ResponseWriter, *http.Request) (any, error) {
+		return listScenarios()
+	}))
+	mux.Handle("POST /control/scenarios/{name}", control(func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		return startScenario(shop, r.PathValue("name"))
+	}))
+	mux.Handle("DELETE /control/scenarios/{name}", control(func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		name := r.PathValue("name")
+		return map[string]string{"stopped": name}, shop.StopScenario(name)
+	}))
+}
+
+// addFault takes {target, kind, ...}, each member a word of the scenario files.
+func addFault(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
+	var in struct{ Target, Kind, Jitter, Status, Path, For string }
+	if err := wire.Decode(w, r, &in, "target", "kind", "jitter", "status", "path", "for"); err != nil {
+		return nil, err
+	}
+	words := []string{in.Kind}
+	for _, option := range [][2]string{{"jitter", in.Jitter}, {"status", in.Status}, {"path", in.Path}, {"for", in.For}} {
+		if option[1] != "" {
+			words = append(words, option[0]+"="+option[1])
+		}
+	}
+	rule, err := fault.Parse(in.Target, words)
+	if err != nil {
+		return nil, err
+	}
+	rule, err = shop.Inject(rule)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"id": rule.ID, "target": rule.Target, "fault": rule.String()}, nil
+}
+
+func steer(shop Shop, name, action string) (any, error) {
+	actions := map[string]func(string) error{"stop": shop.StopService, "start": shop.StartService, "restart": shop.RestartService}
+	act, ok := actions[action]
+	if !ok {
+		return nil, wire.Invalid("no action " + action + "; there are: stop, start, restart")
+	}
+	return map[string]string{"service": name, "done": action}, act(name)
+}
+
+func setLoad(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
+	var in struct{ RPS *int }
+	if err := wire.Decode(w, r, &in, "rps"); err != nil {
+		return nil, err
+	}
+	if in.RPS == nil || *in.RPS < 0 || *in.RPS > 2000 {
+		return nil, wire.Invalid("rps must be a number from 0 to 2000", "rps")
+	}
+	return map[string]int{"rps": shop.SetRPS(*in.RPS)}, nil
+}
+
+// startScenario starts one of those that come with the shop: a name from the
+// network must not open files.
+func startScenario(shop Shop, name string) (any, error) {
+	if !slices.Contains(scenario.Names(), name) {
+		return nil, wire.Invalid(fmt.Sprintf("no scenario %q; there are: %s", name, strings.Join(scenario.Names(), ", ")))
+	}
+	script, err := scenario.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"started": name}, shop.StartScenario(script)
+}
+
+func listScenarios() (any, error) {
+	type entry struct {
+		Name string `json:"name"`
+		Text string `json:"text"`
+	}
+	var out []entry
+	for _, name := range scenario.Names() {
+		s, err := scenario.Load(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, entry{name, s.Text})
+	}
+	return out, nil
+}

@@ -1,0 +1,127 @@
+// Package page serves the live page, the documents behind it, and the controls
+// that break the shop. It answers requests for its own address and its own
+// origin only: what can stop a service must not be within reach of a foreign web
+// page, nor of a name that has been pointed at this machine.
+package page
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/collect"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+//go:embed static
+var static embed.FS
+
+// Shop is what the page shows and acts on.
+type Shop interface {
+	Hub() *collect.Hub
+	State() collect.State
+	URL(service string) string
+	Inject(r fault.Rule) (fault.Rule, error)
+	ClearFault(id string) error
+	Clear(target string) error
+	StopService(name string) error
+	StartService(name string) error
+	RestartService(name string) error
+	SetRPS(n int) int
+	StartScenario(s scenario.Script) error
+	StopScenario(name string) error
+}
+
+// Handler returns the page and its API for the listener address addr.
+func Handler(shop Shop, addr string) http.Handler {
+	mux := http.NewServeMux()
+	files, err := fs.Sub(static, "static")
+	if err != nil {
+		panic("page: " + err.Error()) // the directory is part of the binary
+	}
+	mux.Handle("GET /", http.FileServerFS(files))
+	mux.Handle("GET /events", shop.Hub())
+	mux.Handle("GET /state", wire.Handler(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "no-store")
+		return wire.WriteJSON(w, http.StatusOK, shop.State())
+	}))
+	routeControl(mux, shop)
+	return guard(mux, addr)
+}
+
+// guard refuses foreign hosts and origins, and sets the headers that every
+// answer has.
+func guard(next http.Handler, addr string) http.Handler {
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(wire.Handler(func(http.ResponseWriter, *http.Request) error {
+		return wire.NewProblem(http.StatusForbidden, "cross-origin", "only the page itself may do this")
+	}))
+	inner := origin.Handler(next)
+	hosts := ownHosts(addr)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache") // the files have no version in their names
+		if !hosts[r.Host] {
+			wire.WriteProblem(w, r, wire.NewProblem(http.StatusForbidden, "host", "this page is served as http://"+addr+" only"))
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+}
+
+// ownHosts are the Host headers under which the page may be asked for. A name
+// that resolves to this machine but is not one of them belongs to somebody else
+// (DNS rebinding).
+func ownHosts(addr string) map[string]bool {
+	hosts := map[string]bool{addr: true}
+	if _, port, err := net.SplitHostPort(addr); err == nil {
+		hosts[net.JoinHostPort("localhost", port)] = true
+	}
+	return hosts
+}
+
+// Server serves the page on one listener.
+type Server struct {
+	http *http.Server
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+// Serve answers on ln until Close, and returns at once.
+func Serve(ln net.Listener, shop Shop, log *slog.Logger) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{end: cancel, done: make(chan struct{})}
+	s.http = &http.Server{
+		Handler:           Handler(shop, ln.Addr().String()),
+		ReadHeaderTimeout: 2 * time.Second,
+		IdleTimeout:       time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	go func() {
+		defer close(s.done)
+		_ = s.http.Serve(ln) // ends with Close, and says only that
+	}()
+	return s
+}
+
+// Close ends the streams, and then the server. Browsers keep connections open
+// that they have not used yet; those are cut after a moment.
+func (s *Server) Close() {
+	s.end()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+	<-s.done
+}

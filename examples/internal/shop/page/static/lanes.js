@@ -1,0 +1,109 @@
+// The lanes: faults, and the state of each breaker, over time. A state has a
+// shape of its own beside its colour: closed is a thin line, half-open a hatched
+// block of half the height, open a full block.
+import { colour, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
+
+const LANES = ["orders/users", "gateway/users", "gateway/orders"];
+const ROW = 27;
+const NAMES = { blackhole: "black hole", latency: "too slow", error: "errors", stopped: "stopped" };
+
+export function createLanes() {
+  const canvas = document.getElementById("lanes");
+  const names = document.getElementById("lane-names");
+  for (const text of ["fault", ...LANES.map((n) => n.replace("/", " → "))]) {
+    const div = document.createElement("div");
+    div.textContent = text;
+    names.append(div);
+  }
+  return { draw: (store, from, to) => draw(canvas, store, from, to) };
+}
+
+function draw(canvas, store, from, to) {
+  const ratio = devicePixelRatio || 1;
+  const width = canvas.clientWidth, height = ROW * (LANES.length + 1);
+  if (canvas.width !== Math.round(width * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  const ctx = canvas.getContext("2d");
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, width, height);
+  ctx.font = "600 12px system-ui, sans-serif";
+  ctx.textBaseline = "middle";
+  const plot = { ctx, left: PLOT_LEFT, right: width - PLOT_RIGHT, from, to };
+  const spans = store.spans().filter((s) => s.to > from);
+  for (const s of spans) shade(plot, s, height);
+  for (const s of spans) faultBar(plot, s);
+  LANES.forEach((name, i) => {
+    const y = ROW * (i + 1.5);
+    for (const strip of store.strips(name, from, to)) drawStrip(plot, strip, y);
+  });
+}
+
+function x(plot, t) {
+  const share = (t - plot.from) / (plot.to - plot.from);
+  return plot.left + Math.max(0, Math.min(1, share)) * (plot.right - plot.left);
+}
+
+function shade(plot, s, height) {
+  plot.ctx.fillStyle = colour("--fault");
+  plot.ctx.fillRect(x(plot, s.from), 0, x(plot, s.to) - x(plot, s.from), height);
+}
+
+function faultBar(plot, s) {
+  const { ctx } = plot;
+  const a = x(plot, s.from), w = Math.max(2, x(plot, s.to) - a);
+  ctx.strokeStyle = colour("--open-fill");
+  ctx.lineWidth = 1.5;
+  ctx.strokeRect(a + 0.75, 3.75, w - 1.5, ROW - 8);
+  const [, kind] = s.name.split(" ");
+  label(ctx, NAMES[kind] ?? kind, a, w, ROW / 2, colour("--fault-ink"));
+}
+
+function drawStrip(plot, strip, y) {
+  const { ctx } = plot;
+  const a = x(plot, strip.from), w = Math.max(strip.state === "closed" ? 0 : 2, x(plot, strip.to) - a);
+  switch (strip.state) {
+    case "open":
+      ctx.fillStyle = colour("--open-fill");
+      ctx.fillRect(a, y - 10, w, 20);
+      label(ctx, "open", a, w, y, "#fff");
+      break;
+    case "half-open":
+      ctx.fillStyle = hatch(ctx);
+      ctx.fillRect(a, y - 6, w, 12);
+      break;
+    default:
+      ctx.fillStyle = colour("--ok-fill");
+      ctx.fillRect(a, y - 2, w, 4);
+  }
+}
+
+function label(ctx, text, a, w, y, ink) {
+  if (ctx.measureText(text).width + 10 > w) return;
+  ctx.fillStyle = ink;
+  ctx.fillText(text, a + 6, y);
+}
+
+let pattern = null, patternKey = "";
+
+function hatch(ctx) {
+  const key = colour("--half-fill") + colour("--half-soft");
+  if (pattern && patternKey === key) return pattern;
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 6;
+  const t = tile.getContext("2d");
+  t.fillStyle = colour("--half-soft");
+  t.fillRect(0, 0, 6, 6);
+  t.strokeStyle = colour("--half-fill");
+  t.lineWidth = 2.5;
+  for (const d of [-6, 0, 6]) {
+    t.beginPath();
+    t.moveTo(d, 6);
+    t.lineTo(d + 6, 0);
+    t.stroke();
+  }
+  patternKey = key;
+  pattern = ctx.createPattern(tile, "repeat");
+  return pattern;
+}

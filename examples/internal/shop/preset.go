@@ -1,0 +1,80 @@
+package shop
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// Preset sets every duration of the shop. It is one struct that is checked as a
+// whole: durations only make sense beside each other, and one that is changed
+// alone is how a health check comes to outlast its own interval.
+type Preset struct {
+	Name        string
+	Wire        wire.Settings
+	HealthEvery time.Duration // between two health checks of a service
+	HealthLimit time.Duration // of one check
+}
+
+// presets are fast, which shows everything within seconds, and classic, with
+// the values that textbooks use.
+var presets = []Preset{
+	{
+		Name: "fast",
+		Wire: wire.Settings{
+			PerTry: 300 * time.Millisecond, Composite: 1200 * time.Millisecond, Deadline: 3 * time.Second,
+			Attempts: 3, Pause: 25 * time.Millisecond,
+			FailureRate: 0.5, MinCalls: 10, Window: 2 * time.Second, OpenFor: 2 * time.Second,
+		},
+		HealthEvery: 500 * time.Millisecond, HealthLimit: 250 * time.Millisecond,
+	},
+	{
+		Name: "classic",
+		Wire: wire.Settings{
+			PerTry: 3 * time.Second, Composite: 7 * time.Second, Deadline: 10 * time.Second,
+			Attempts: 2, Pause: 250 * time.Millisecond,
+			FailureRate: 0.5, MinCalls: 10, Window: 10 * time.Second, OpenFor: 30 * time.Second,
+		},
+		HealthEvery: 10 * time.Second, HealthLimit: time.Second,
+	},
+}
+
+// FindPreset returns the preset of that name.
+func FindPreset(name string) (Preset, error) {
+	for _, p := range presets {
+		if p.Name == name {
+			return p, p.Validate()
+		}
+	}
+	return Preset{}, fmt.Errorf("no preset %q; there are: fast, classic", name)
+}
+
+// Validate returns an error that names the first relation that does not hold.
+func (p Preset) Validate() error {
+	if p.HealthLimit <= 0 || p.HealthLimit >= p.HealthEvery {
+		return fmt.Errorf("preset %s: health limit %v must be positive and below the interval %v", p.Name, p.HealthLimit, p.HealthEvery)
+	}
+	if err := p.Wire.Validate(); err != nil {
+		return fmt.Errorf("preset %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// sabotages break a pattern on purpose, to show that the checks see it.
+var sabotages = map[string]func(*Preset){
+	"no-breaker": func(p *Preset) { p.Wire.FailureRate = -1 },
+}
+
+// Sabotage returns p with one pattern broken; the empty name breaks none.
+func (p Preset) Sabotage(name string) (Preset, error) {
+	if name == "" {
+		return p, nil
+	}
+	breakIt, ok := sabotages[name]
+	if !ok {
+		return p, fmt.Errorf("no sabotage %q; there is: no-breaker", name)
+	}
+	breakIt(&p)
+	return p, nil
+}

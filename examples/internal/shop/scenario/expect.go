@@ -1,0 +1,189 @@
+package scenario
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/load"
+)
+
+// Expect is one line of what must be seen.
+type Expect struct {
+	Line  int
+	Text  string
+	path  string
+	op    string
+	value string
+	limit float64 // the value as a number, a duration in ms
+	word  bool    // the value is neither
+	when  when
+	from  time.Duration // of the span in which samples count
+	to    time.Duration // 0 with atEnd
+}
+
+type when int
+
+const (
+	atEnd when = iota
+	within
+	during
+)
+
+var operators = []string{"=", "!=", "<", "<=", ">", ">="}
+
+func parseExpect(words []string) (e Expect, err error) {
+	if len(words) < 3 {
+		return e, fmt.Errorf("expect: want a path, an operator and a value")
+	}
+	e.path, e.op, e.value = words[0], words[1], words[2]
+	if !slices.Contains(operators, e.op) {
+		return e, fmt.Errorf("%q: want one of %s", e.op, strings.Join(operators, " "))
+	}
+	if e.limit, e.word = number(e.value); e.word && e.op != "=" && e.op != "!=" {
+		return e, fmt.Errorf("%q: want a number or a duration after %s", e.value, e.op)
+	}
+	return e, e.parseWhen(words[3:])
+}
+
+func number(text string) (n float64, word bool) {
+	if n, err := strconv.ParseFloat(text, 64); err == nil {
+		return n, false
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return float64(d) / float64(time.Millisecond), false
+	}
+	return 0, true
+}
+
+func (e *Expect) parseWhen(words []string) (err error) {
+	switch {
+	case len(words) == 0 || slices.Equal(words, []string{"at", "end"}):
+		return nil
+	case len(words) == 4 && words[0] == "within" && words[2] == "of":
+		e.when = within
+		if e.from, err = parseTime(words, 3); err != nil {
+			return err
+		}
+		e.to, err = parseTime(words, 1)
+		e.to += e.from
+		return err
+	case len(words) == 2 && words[0] == "during":
+		e.when = during
+		from, to, ok := strings.Cut(words[1], "..")
+		if !ok {
+			return fmt.Errorf("%q: want a span, such as 5s..11s", words[1])
+		}
+		if e.from, err = parseTime([]string{from}, 0); err != nil {
+			return err
+		}
+		if e.to, err = parseTime([]string{to}, 0); err == nil && e.to <= e.from {
+			err = fmt.Errorf("%q: the span is empty", words[1])
+		}
+		return err
+	default:
+		return fmt.Errorf("%q: want within D of T, during A..B or at end", strings.Join(words, " "))
+	}
+}
+
+// Outcome is what became of an expectation.
+type Outcome struct {
+	OK     bool    `json:"ok"`
+	Text   string  `json:"text"`
+	Wanted string  `json:"wanted"`
+	Got    string  `json:"got"`
+	At     float64 `json:"at"` // seconds since the start, of the sample that decided
+}
+
+// judge watches one expectation during a run.
+type judge struct {
+	Expect
+	base    map[string]load.Totals // at the start of the span
+	decided bool
+	outcome Outcome
+}
+
+func newJudge(e Expect) *judge {
+	return &judge{Expect: e, outcome: Outcome{Text: e.Text, Wanted: e.op + " " + e.value, Got: "never looked at"}}
+}
+
+// observe looks at a sample taken at t. last marks the one at the end.
+func (j *judge) observe(t time.Duration, sample *sample, last bool) {
+	if j.base == nil && t >= j.from {
+		j.base = sample.totals
+	}
+	switch j.when {
+	case atEnd:
+		if last {
+			j.decide(t, sample)
+		}
+	case within:
+		if !j.decided && t >= j.from && t <= j.to {
+			j.decide(t, sample)
+			j.decided = j.outcome.OK // go on looking until it holds
+		}
+	case during:
+		j.observeSpan(t, sample)
+	}
+}
+
+// observeSpan: figures of the load are judged once, over the whole span; all
+// others at every sample, until one does not hold.
+func (j *judge) observeSpan(t time.Duration, sample *sample) {
+	overall := strings.HasPrefix(j.path, "load.") && strings.Count(j.path, ".") == 2
+	switch {
+	case j.decided || t < j.from:
+	case overall && t >= j.to:
+		j.decide(t, sample)
+		j.decided = true
+	case !overall && t <= j.to:
+		j.decide(t, sample)
+		j.decided = !j.outcome.OK
+	}
+}
+
+func (j *judge) decide(t time.Duration, s *sample) {
+	got := s.look(j.path, j.base)
+	j.outcome.Got, j.outcome.At = show(got), t.Seconds()
+	j.outcome.OK = j.holds(got)
+}
+
+func (j *judge) holds(got any) bool {
+	if text, ok := got.(string); ok || j.word {
+		equal := ok && text == j.value
+		return got != nil && (j.op == "=") == equal && (j.op == "=" || j.op == "!=")
+	}
+	n, ok := got.(float64)
+	if !ok {
+		return false
+	}
+	c := cmp.Compare(n, j.limit)
+	switch j.op {
+	case "=":
+		return c == 0
+	case "!=":
+		return c != 0
+	case "<":
+		return c < 0
+	case "<=":
+		return c <= 0
+	case ">":
+		return c > 0
+	default:
+		return c >= 0
+	}
+}
+
+func show(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "nothing at this path"
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	default:
+		return fmt.Sprint(v)
+	}
+}

@@ -1,0 +1,251 @@
+package scenario
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/collect"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/load"
+)
+
+// Shop is what a script acts on and looks at.
+type Shop interface {
+	Inject(r fault.Rule) (fault.Rule, error)
+	Clear(target string) error // "all" for every target
+	StopService(name string) error
+	StartService(name string) error
+	RestartService(name string) error
+	SetRPS(n int) int
+	Settle(ctx context.Context) // stops the load, and waits for what is on its way
+	State() collect.State
+	Totals() map[string]load.Totals
+	Progress(s collect.Scenario)
+}
+
+// Result is what a run has seen.
+type Result struct {
+	Scenario string                 `json:"scenario"`
+	Length   time.Duration          `json:"length"` // ns
+	Complete bool                   `json:"complete"`
+	Outcomes []Outcome              `json:"expectations"`
+	Totals   map[string]load.Totals `json:"-"` // of the run alone
+}
+
+// Failed counts the expectations that did not hold.
+func (r Result) Failed() (n int) {
+	for _, o := range r.Outcomes {
+		if !o.OK {
+			n++
+		}
+	}
+	return n
+}
+
+const sampleEvery = 100 * time.Millisecond
+
+// run is one run of a script.
+type run struct {
+	shop   Shop
+	script Script
+	start  time.Time
+	judges []*judge
+	next   int // step
+	state  collect.Scenario
+	settle bool
+}
+
+// Options vary a run. The zero value is what the page uses.
+type Options struct {
+	Length time.Duration // at least; the script's own length if that is longer
+	RPS    int           // of a script that does not say; zero leaves the load as it is
+	Settle bool          // the load ends with the run, and is over before the end is judged
+}
+
+// Run runs the script and judges what it sees. Whatever happens, no fault and no stopped service outlives it.
+// The error is about a step that could not be done, or ctx's end; the result is
+// then what was seen until that point.
+func Run(ctx context.Context, shop Shop, script Script, o Options) (Result, error) {
+	r := &run{shop: shop, script: script, start: time.Now(), settle: o.Settle}
+	length := max(o.Length, script.Length())
+	for _, e := range script.Expects {
+		r.judges = append(r.judges, newJudge(e))
+	}
+	before := shop.Totals()
+	if rps := cmp.Or(script.RPS, o.RPS); rps > 0 {
+		shop.SetRPS(rps)
+	}
+	r.state = collect.Scenario{Name: script.Name, Running: true, Started: r.start.UnixMilli(), LengthS: length.Seconds()}
+	r.progress("started")
+	err := r.loop(ctx, length)
+	r.restore()
+	result := Result{Scenario: script.Name, Length: length, Complete: err == nil, Totals: since(before, shop.Totals())}
+	for _, j := range r.judges {
+		result.Outcomes = append(result.Outcomes, j.outcome)
+	}
+	r.state.Running, r.state.Failed, r.state.Passed = false, result.Failed(), len(r.judges)-result.Failed()
+	switch {
+	case err != nil:
+		r.progress("ended early: " + err.Error())
+	case result.Failed() > 0:
+		r.progress(fmt.Sprintf("done: %d of %d expectations failed", result.Failed(), len(r.judges)))
+	default:
+		r.progress(fmt.Sprintf("done: all %d expectations hold", len(r.judges)))
+	}
+	return result, err
+}
+
+func (r *run) loop(ctx context.Context, length time.Duration) error {
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		t := time.Since(r.start)
+		if err := r.steps(t); err != nil {
+			return err
+		}
+		last := t >= length
+		if last && r.settle {
+			r.shop.Settle(ctx)
+		}
+		if err := r.look(t, last); err != nil {
+			return err
+		}
+		if last {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// steps does what is due at t.
+func (r *run) steps(t time.Duration) error {
+	for ; r.next < len(r.script.Steps) && r.script.Steps[r.next].At <= t; r.next++ {
+		step := r.script.Steps[r.next]
+		r.progress(step.Text)
+		if err := r.do(step.Do); err != nil {
+			return fmt.Errorf("line %d: %w", step.Line, err)
+		}
+	}
+	return nil
+}
+
+func (r *run) do(a Action) (err error) {
+	switch a.Verb {
+	case "fault":
+		_, err = r.shop.Inject(a.Fault)
+	case "clear":
+		err = r.shop.Clear(a.Target)
+	case "stop":
+		err = r.shop.StopService(a.Target)
+	case "start":
+		err = r.shop.StartService(a.Target)
+	case "restart":
+		err = r.shop.RestartService(a.Target)
+	case "load":
+		r.shop.SetRPS(a.RPS)
+	}
+	return err
+}
+
+// restore undoes what steps may have left behind.
+func (r *run) restore() {
+	_ = r.shop.Clear("all") // "all" is always known
+	for _, step := range r.script.Steps[:r.next] {
+		if step.Do.Verb == "stop" {
+			_ = r.shop.StartService(step.Do.Target) // runs already, or was known when it was stopped
+		}
+	}
+}
+
+func (r *run) look(t time.Duration, last bool) error {
+	raw, err := json.Marshal(r.shop.State())
+	if err != nil {
+		return err
+	}
+	s := &sample{totals: r.shop.Totals()}
+	if err := json.Unmarshal(raw, &s.doc); err != nil {
+		return err
+	}
+	for _, j := range r.judges {
+		j.observe(t, s, last)
+	}
+	return nil
+}
+
+func (r *run) progress(line string) {
+	r.state.Line = line
+	r.shop.Progress(r.state)
+}
+
+// sample is the shop at one moment.
+type sample struct {
+	doc    map[string]any
+	totals map[string]load.Totals
+}
+
+// look returns the value at path, a number or a string, nil if there is none.
+// The figures of an operation of the load are those since base.
+func (s *sample) look(path string, base map[string]load.Totals) any {
+	words := strings.Split(path, ".")
+	if t, ok := s.totals[words[min(1, len(words)-1)]]; ok && len(words) == 3 && words[0] == "load" {
+		return figure(t, base[words[1]], words[2])
+	}
+	var v any = s.doc
+	for _, w := range words {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[w]
+	}
+	switch v := v.(type) {
+	case float64, string, nil:
+		return v
+	case []any:
+		return float64(len(v))
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// figure is one figure of an operation since base; nil for an unknown one.
+func figure(now, base load.Totals, name string) any {
+	c := now.Counts.Minus(base.Counts)
+	h := now.Latency.Minus(base.Latency)
+	ms := func(q float64) any { return float64(h.Quantile(q)) / float64(time.Millisecond) }
+	switch name {
+	case "sent":
+		return float64(c.Sent)
+	case "ok":
+		return float64(c.OK)
+	case "failed":
+		return float64(c.Unserved())
+	case "refused":
+		return float64(c.Refused)
+	case "broken":
+		return float64(c.Broken)
+	case "p50":
+		return ms(0.5)
+	case "p99":
+		return ms(0.99)
+	case "p999":
+		return ms(0.999)
+	}
+	return nil
+}
+
+func since(before, after map[string]load.Totals) map[string]load.Totals {
+	out := map[string]load.Totals{}
+	for op, t := range after {
+		out[op] = load.Totals{Counts: t.Counts.Minus(before[op].Counts), Latency: t.Latency.Minus(before[op].Latency)}
+	}
+	return out
+}

@@ -1,0 +1,134 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/gateway"
+	"github.com/keelson-go/keelson/examples/internal/shop/orders"
+	"github.com/keelson-go/keelson/examples/internal/shop/users"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// Service is an entry of the table of services.
+type Service struct {
+	Name  string
+	Port  int      // the default
+	Needs []string // services that it calls
+	Entry bool     // faces clients
+	build func(*wire.Node) *http.ServeMux
+}
+
+// services is the table, outermost first; they stop in this order.
+var services = []Service{
+	{Name: "gateway", Port: 8000, Needs: []string{"users", "orders"}, Entry: true, build: gateway.New},
+	{Name: "orders", Port: 3001, Needs: []string{"users"}, build: orders.New},
+	{Name: "users", Port: 3000, build: users.New},
+}
+
+// FindService returns the entry of that name.
+func FindService(name string) (Service, error) {
+	for _, s := range services {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return Service{}, fmt.Errorf("no service %q; there are: gateway, orders, users", name)
+}
+
+// drain is how long a stopped service may finish what it has begun.
+const drain = time.Second
+
+// replica is one running, or stopped, service of this process. Stopping it and
+// starting it again is what a new process would be: same address, empty memory.
+type replica struct {
+	Service
+	config  wire.Config
+	network wire.Network
+	addr    string
+
+	mu       sync.Mutex
+	listener net.Listener // taken before all services start; nil once it is used
+	node     *wire.Node   // nil while stopped
+}
+
+// start serves; it does nothing if the service runs.
+func (r *replica) start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.node != nil {
+		return nil
+	}
+	ln := r.listener
+	r.listener = nil
+	if ln == nil {
+		var err error
+		if ln, err = r.network.Listen(r.addr); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
+	n := wire.NewNode(r.config)
+	n.Serve(ln, r.build(n))
+	r.node = n
+	return nil
+}
+
+// stop drains and ends the service; it does nothing if the service is stopped.
+func (r *replica) stop(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listener != nil {
+		r.listener.Close()
+		r.listener = nil
+	}
+	if r.node == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, drain)
+	defer cancel()
+	r.node.Stop(ctx)
+	r.node = nil
+}
+
+// ServeAlone runs one service in the foreground until ctx ends, on ln, with the
+// base URLs of what it calls. There is no control, so no faults and no page.
+func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[string]string, p Preset, base wire.Config) {
+	base.Name, base.Entry, base.Peers, base.Settings, base.Network = s.Name, s.Entry, peers, p.Wire, wire.TCP{}
+	n := wire.NewNode(base)
+	n.Serve(ln, s.build(n))
+	<-ctx.Done()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	n.Stop(end)
+}
+
+// PeerURL is where a service that runs alone looks for one that it calls: the
+// environment's USERS_URL for users, and so on, else the default port.
+func PeerURL(name string, env func(string) string) string {
+	if url := env(strings.ToUpper(name) + "_URL"); url != "" {
+		return strings.TrimSuffix(url, "/")
+	}
+	for _, s := range services {
+		if s.Name == name {
+			return fmt.Sprintf("http://127.0.0.1:%d", s.Port)
+		}
+	}
+	return ""
+}
+
+// peersOf returns the base URLs of what a service calls.
+func peersOf(s Service, all []*replica) map[string]string {
+	peers := map[string]string{}
+	for _, r := range all {
+		if slices.Contains(s.Needs, r.Name) {
+			peers[r.Name] = "http://" + r.addr
+		}
+	}
+	return peers
+}

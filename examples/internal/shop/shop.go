@@ -1,0 +1,240 @@
+// Package shop is a small web shop on keelson: services that talk over HTTP
+// alone, a load that never stops, and a control part outside the failure domain
+// that breaks services on request and watches what follows.
+//
+// It is the walking skeleton of a larger shop: gateway, users and orders, joined
+// by breaker and retry. Users and orders live in memory.
+package shop
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/collect"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/load"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// Engines is all that differs between a light shop and one on real engines.
+type Engines struct {
+	Network wire.Network // nil means TCP on loopback
+}
+
+// Config says what shop to run.
+type Config struct {
+	Engines  Engines
+	Preset   Preset // of FindPreset
+	Sabotage string // a pattern to break on purpose; empty breaks none
+	Seed     uint64 // of load and faults
+	RPS      int    // of the load; zero sends nothing
+	Logger   *slog.Logger
+}
+
+// Shop is a running shop. Close ends it.
+type Shop struct {
+	config    Config
+	network   wire.Network
+	secret    string
+	replicas  []*replica
+	load      *load.Generator
+	collector *collect.Collector
+	ingest    *http.Server
+	http      *http.Client // of control: health checks, faults
+
+	ctx      context.Context // of everything that control runs
+	cancel   context.CancelCauseFunc
+	stopLoad context.CancelFunc
+	wg       sync.WaitGroup // control
+	loadDone sync.WaitGroup
+
+	mu       sync.Mutex
+	active   []activeFault
+	lastID   int
+	scenario *runningScenario // nil when none runs
+}
+
+type activeFault struct {
+	rule   fault.Rule
+	since  time.Time
+	cancel context.CancelFunc // ends the wait for its end
+}
+
+// Start starts every service, the load and the collector. The shop runs when it
+// returns, until Close.
+func Start(c Config) (*Shop, error) {
+	preset, err := c.Preset.Sabotage(c.Sabotage)
+	if err != nil {
+		return nil, err
+	}
+	c.Preset = preset
+	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text()}
+	if s.network == nil {
+		s.network = wire.TCP{}
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.http = &http.Client{Transport: &http.Transport{DialContext: s.network.DialContext, IdleConnTimeout: 5 * time.Second}}
+	if err := s.listen(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	for _, r := range s.replicas {
+		if err := r.start(); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	s.run()
+	return s, nil
+}
+
+// listen takes all addresses before anything is built: services may start in
+// any order, since each knows the others' addresses from the beginning.
+func (s *Shop) listen() error {
+	ingest, err := s.network.Listen("127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	for _, svc := range services {
+		ln, err := wire.ListenPreferred(s.network, svc.Port)
+		if err != nil {
+			ingest.Close()
+			return fmt.Errorf("%s: %w", svc.Name, err)
+		}
+		s.replicas = append(s.replicas, &replica{Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln})
+	}
+	for _, r := range s.replicas {
+		r.config = wire.Config{
+			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
+			Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret,
+			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
+		}
+	}
+	s.load = load.New(load.Config{
+		Target: s.URL("gateway"), Network: s.network, Seed: s.config.Seed, RPS: s.config.RPS,
+		Patience: s.config.Preset.Wire.Deadline,
+	})
+	s.collector = collect.New(collect.Config{
+		Run: rand.Text()[:8], Preset: s.config.Preset.Name, Mode: "micro", Sabotage: s.config.Sabotage,
+		Seed: s.config.Seed, Secret: s.secret, Load: s.load,
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /ingest", s.collector.Ingest)
+	s.ingest = &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	s.wg.Go(func() { _ = s.ingest.Serve(ingest) }) // ends with Close, and says only that
+	return nil
+}
+
+// run starts what control does all the time.
+func (s *Shop) run() {
+	loadCtx, stopLoad := context.WithCancel(context.Background())
+	s.stopLoad = stopLoad
+	s.loadDone.Go(func() { s.load.Run(loadCtx) })
+	s.wg.Go(func() { s.collector.Run(s.ctx) })
+	for _, r := range s.replicas {
+		s.collector.SetService(r.Name, "unknown", r.addr, os.Getpid())
+		s.wg.Go(func() { s.watch(r) })
+	}
+}
+
+// Close ends the shop: the load first, so that nothing is cut that somebody
+// waits for, then the services from the gateway inwards, then control. No
+// goroutine is left when it returns; it takes less than two seconds.
+func (s *Shop) Close() {
+	s.cancel(context.Canceled)
+	if s.stopLoad != nil {
+		s.stopLoad()
+		s.loadDone.Wait()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	defer cancel()
+	s.http.CloseIdleConnections()
+	for _, r := range s.replicas {
+		r.stop(ctx)
+	}
+	if s.ingest != nil {
+		if s.ingest.Shutdown(ctx) != nil {
+			s.ingest.Close()
+		}
+		s.collector.Hub.Close()
+	}
+	s.wg.Wait()
+	s.http.CloseIdleConnections()
+}
+
+// URL is the base URL of a service; "" for an unknown one.
+func (s *Shop) URL(name string) string {
+	for _, r := range s.replicas {
+		if r.Name == name {
+			return "http://" + r.addr
+		}
+	}
+	return ""
+}
+
+// Hub is the stream of events.
+func (s *Shop) Hub() *collect.Hub { return s.collector.Hub }
+
+// State is the document of GET /state.
+func (s *Shop) State() collect.State { return s.collector.State() }
+
+// Totals are the figures of the load since the start.
+func (s *Shop) Totals() map[string]load.Totals { return s.load.Totals() }
+
+// SetRPS changes the rate of the load and reports the one in force.
+func (s *Shop) SetRPS(n int) int { return s.load.SetRPS(n) }
+
+// Settle stops the load and returns when its last request is over, or ctx is.
+func (s *Shop) Settle(ctx context.Context) { s.load.Settle(ctx) }
+
+// Progress tells how far a scenario is.
+func (s *Shop) Progress(p collect.Scenario) { s.collector.SetScenario(p) }
+
+// watch asks a service for its health until the shop ends.
+func (s *Shop) watch(r *replica) {
+	tick := time.NewTicker(s.config.Preset.HealthEvery)
+	defer tick.Stop()
+	for {
+		s.collector.SetService(r.Name, s.health(r.addr), r.addr, os.Getpid())
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Shop) health(addr string) string {
+	ctx, cancel := context.WithTimeout(s.ctx, s.config.Preset.HealthLimit)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/health", nil)
+	if err != nil {
+		return "unknown"
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		if isDial(err) {
+			return "stopped"
+		}
+		return "failing"
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "failing"
+	}
+	return "up"
+}
+
+// isDial reports whether nobody listens.
+func isDial(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}

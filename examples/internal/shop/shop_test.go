@@ -1,0 +1,80 @@
+package shop_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
+)
+
+// inFakeTime runs a scenario in a shop of its own, all of it in memory and in
+// fake time. The bubble fails by itself when a goroutine is left at the end.
+func inFakeTime(t *testing.T, name, sabotage string, seed uint64) (result scenario.Result) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		preset, err := shop.FindPreset("fast")
+		require.NoError(t, err)
+		s, err := shop.Start(shop.Config{
+			Engines: shop.Engines{Network: &wire.Pipe{}}, Preset: preset, Sabotage: sabotage, Seed: seed,
+		})
+		require.NoError(t, err)
+		script, err := scenario.Load(name)
+		require.NoError(t, err)
+		result, err = scenario.Run(t.Context(), s, script, scenario.Options{Settle: true})
+		require.NoError(t, err)
+		s.Close()
+	})
+	return result
+}
+
+func TestScenariosHoldInFakeTime(t *testing.T) {
+	for _, name := range scenario.Names() {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(3) {
+				for _, o := range inFakeTime(t, name, "", seed).Outcomes {
+					assert.True(t, o.OK, "seed %d: %s: got %s at %.1fs", seed, o.Text, o.Got, o.At)
+				}
+			}
+		})
+	}
+}
+
+func TestSabotagedBreakerFailsTheScenario(t *testing.T) {
+	result := inFakeTime(t, "users-blackhole", "no-breaker", 1)
+	assert.True(t, result.Failed() > 0)
+	assert.False(t, outcome(t, result, "expect breakers.orders/users.state = open within 2s of 5s").OK)
+}
+
+func outcome(t *testing.T, r scenario.Result, text string) scenario.Outcome {
+	t.Helper()
+	for _, o := range r.Outcomes {
+		if o.Text == text {
+			return o
+		}
+	}
+	t.Fatalf("the scenario has no line %q", text)
+	return scenario.Outcome{}
+}
+
+func TestClosingReturnsWithinTwoSecondsUnderABlackHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		preset, err := shop.FindPreset("fast")
+		require.NoError(t, err)
+		s, err := shop.Start(shop.Config{Engines: shop.Engines{Network: &wire.Pipe{}}, Preset: preset, Seed: 1, RPS: 200})
+		require.NoError(t, err)
+		rule, err := fault.Parse("users", []string{"blackhole"})
+		require.NoError(t, err)
+		_, err = s.Inject(rule)
+		require.NoError(t, err)
+		time.Sleep(700 * time.Millisecond)
+		begin := time.Now()
+		s.Close()
+		assert.True(t, time.Since(begin) < 2*time.Second, "took %v", time.Since(begin))
+	})
+}

@@ -1,0 +1,150 @@
+package wire
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type contextKey int
+
+const (
+	traceKey contextKey = iota
+	loggerKey
+)
+
+// TraceID is the id of the client's request that ctx belongs to; "" if none.
+func TraceID(ctx context.Context) string {
+	id, _ := ctx.Value(traceKey).(string)
+	return id
+}
+
+func logger(ctx context.Context) *slog.Logger {
+	if l, ok := ctx.Value(loggerKey).(*slog.Logger); ok {
+		return l.With("trace", TraceID(ctx))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// chain wraps a node's handler, outermost last. Faults come before the
+// remaining time is looked at: a server that hangs does not hang up politely
+// when its caller's time is over.
+func (n *Node) chain(h http.Handler) http.Handler {
+	h = n.limitTime(h)
+	h = n.injectFaults(h)
+	h = n.observe(h)
+	return h
+}
+
+// observe gives the request its trace id, counts it, and turns a panic into a
+// 500 as long as nothing has been written.
+func (n *Node) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		trace := r.Header.Get(HeaderTrace)
+		if trace == "" || n.config.Entry {
+			trace = rand.Text()[:16]
+		}
+		ctx := context.WithValue(r.Context(), traceKey, trace)
+		r = r.WithContext(context.WithValue(ctx, loggerKey, n.config.Logger))
+		sw := &statusWriter{ResponseWriter: w}
+		w.Header().Set(HeaderTrace, trace)
+		n.inflight.Add(1)
+		if !quiet(r) {
+			n.requests.Add(1)
+		}
+		defer func() {
+			n.inflight.Add(-1)
+			v := recover()
+			if (v != nil || sw.status >= 500) && !quiet(r) {
+				n.errors.Add(1)
+			}
+			n.afterPanic(sw, r, v)
+		}()
+		next.ServeHTTP(sw, r)
+	})
+}
+
+// quiet requests are the shop's own and would blur the figures of a service.
+func quiet(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats"
+}
+
+func (n *Node) afterPanic(w *statusWriter, r *http.Request, v any) {
+	err, _ := v.(error)
+	switch {
+	case v == nil:
+	case errors.Is(err, http.ErrAbortHandler) || w.status != 0:
+		panic(v) // the connection is to be cut, or half an answer is out
+	default:
+		logger(r.Context()).Error("panic", "path", r.URL.Path, "value", v)
+		WriteProblem(w, r, NewProblem(http.StatusInternalServerError, "bug", "unexpected error"))
+	}
+}
+
+// limitTime ends the request's context when the caller's remaining time is over.
+// At the entry the time is the shop's own, and what a client claims is ignored.
+func (n *Node) limitTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limit := n.config.Settings.Deadline
+		if text := r.Header.Get(HeaderTimeout); text != "" && !n.config.Entry {
+			ms, err := strconv.ParseUint(text, 10, 31)
+			if err != nil {
+				WriteProblem(w, r, NewProblem(http.StatusBadRequest, "timeout", HeaderTimeout+" must be a number of milliseconds"))
+				return
+			}
+			limit = min(limit, time.Duration(ms)*time.Millisecond)
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// injectFaults lets the rules in force act on everything but control's own path.
+func (n *Node) injectFaults(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/_control/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		injected, err := n.faults.Apply(w, r)
+		switch {
+		case err != nil:
+			panic(http.ErrAbortHandler) // cut, without a byte of answer
+		case injected != nil:
+			p := NewProblem(injected.Status, "injected", "an error on purpose: "+injected.Rule)
+			p.Fault = injected.Rule
+			WriteProblem(w, r, p)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// statusWriter remembers the status. Unwrap lets http.ResponseController reach
+// what lies beneath.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,151 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/retry"
+)
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 1 << 20
+
+// Client calls one callee on behalf of one service. It owns the breaker and the
+// retry policies of that edge. Safe for concurrent use; Node.Client makes it.
+type Client struct {
+	callee    string
+	base      string // such as http://127.0.0.1:3000
+	transport *http.Transport
+	breaker   *breaker.Breaker
+	safe      retry.Policy // for requests that may be sent twice
+	once      retry.Policy // for the others: again only if nothing was sent
+	budget    *retry.TokenBudget
+	requests  atomic.Uint64
+	attempts  atomic.Uint64
+}
+
+// Request is one call. Path includes the query.
+type Request struct {
+	Method, Path string
+	Header       http.Header // copied; may be nil
+	Body         []byte
+}
+
+// Response is a whole answer, read to its end.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// StatusError is an answer that stands for trouble at the callee: 429 or 5xx.
+type StatusError struct{ Response *Response }
+
+func (e *StatusError) Error() string { return fmt.Sprintf("answered %d", e.Response.Status) }
+
+// Retryable is false for the answer of a service that has itself given up on a
+// callee: it has retried already, and layers of retries multiply.
+func (e *StatusError) Retryable() bool { return e.gaveUp() == "" }
+
+// RetryAfter is the answer's Retry-After in seconds, 0 without one.
+func (e *StatusError) RetryAfter() time.Duration {
+	s, err := strconv.ParseUint(e.Response.Header.Get("Retry-After"), 10, 20)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(s) * time.Second
+}
+
+func (e *StatusError) gaveUp() string { return e.Response.Header.Get(HeaderGaveUp) }
+
+// classify keeps two kinds of answers out of a breaker's verdict. A callee that
+// gave up on its own callee is itself well, and counting it would let one sick
+// leaf open every breaker above it. A callee that sheds load with a 429 has
+// answered in time.
+func classify(err error, o breaker.Outcome) breaker.Outcome {
+	e, ok := errors.AsType[*StatusError](err)
+	if ok && (e.gaveUp() != "" || e.Response.Status == http.StatusTooManyRequests) {
+		return breaker.Ignored
+	}
+	return o
+}
+
+// nothingSent reports whether err shows that not a byte has left: such a call
+// may be repeated whatever it does.
+func nothingSent(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
+}
+
+// Do makes the call, with retries inside ctx. The error is nil for every answer
+// below 500 but 429, also for a 404. Otherwise it is a *breaker.RejectedError
+// when the breaker refused, a *StatusError in the tree when the callee answered,
+// or the transport's error.
+func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
+	c.requests.Add(1)
+	policy := &c.once
+	if idempotent(r) {
+		policy = &c.safe
+	}
+	n := 0
+	return retry.Do(ctx, policy, func(ctx context.Context) (*Response, error) {
+		n++
+		return breaker.Do(ctx, c.breaker, func(ctx context.Context) (*Response, error) {
+			c.attempts.Add(1)
+			return c.try(ctx, r, n)
+		})
+	})
+}
+
+func idempotent(r Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
+		return true
+	default:
+		return r.Header.Get("Idempotency-Key") != ""
+	}
+}
+
+// try is one try: a request, and the whole answer within ctx. The body belongs
+// inside, or a callee that sends headers and then hangs would count as well.
+func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
+	req, err := http.NewRequestWithContext(ctx, r.Method, c.base+r.Path, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, retry.Permanent(err)
+	}
+	if r.Header != nil {
+		req.Header = r.Header.Clone()
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline) - hop
+		if left < time.Millisecond {
+			return nil, context.DeadlineExceeded // it cannot be done in time, so it is not begun
+		}
+		req.Header.Set(HeaderTimeout, strconv.FormatInt(left.Milliseconds(), 10))
+	}
+	req.Header.Set(HeaderAttempt, strconv.Itoa(n))
+	setIf(req.Header, HeaderTrace, TraceID(ctx))
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	answer := &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}
+	if answer.Status >= 500 || answer.Status == http.StatusTooManyRequests {
+		return nil, &StatusError{Response: answer}
+	}
+	return answer, nil
+}

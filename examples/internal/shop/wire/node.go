@@ -1,0 +1,204 @@
+package wire
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/retry"
+)
+
+// Config is what a node needs to know of its surroundings.
+type Config struct {
+	Name     string
+	Network  Network
+	Peers    map[string]string // base URL of each callee
+	Settings Settings
+	Seed     uint64
+	Entry    bool         // faces clients: their claims on time, trace and tries are not believed
+	Secret   string       // of this run; empty closes /_control
+	Collect  string       // URL that takes telemetry; empty sends none
+	Logger   *slog.Logger // nil is silent
+}
+
+// Node is one running service: its server, its clients, and what it tells about
+// itself. Make it with NewNode, its clients with Client, then Serve. It has one
+// life; a restarted service is a new node.
+type Node struct {
+	config    Config
+	clients   map[string]*Client // by callee; fixed once Serve runs
+	faults    *fault.Set
+	telemetry *telemetry
+	server    *http.Server
+	end       context.CancelFunc // of requests and telemetry
+	wg        sync.WaitGroup
+
+	requests, errors atomic.Uint64
+	inflight         atomic.Int64
+	draining         atomic.Bool
+}
+
+// NewNode returns a node that does not serve yet.
+func NewNode(c Config) *Node {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Logger = c.Logger.With("service", c.Name)
+	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed)}
+	if c.Collect != "" {
+		n.telemetry = &telemetry{
+			service: c.Name, url: c.Collect, secret: c.Secret, stats: n.Stats,
+			client: &http.Client{Transport: &http.Transport{DialContext: c.Network.DialContext}},
+		}
+	}
+	return n
+}
+
+// Client returns the client for callee; composite says that the callee has to
+// call others before it can answer, and gets more time. It panics for a callee
+// without an address, which is a mistake in the wiring.
+func (n *Node) Client(callee string, composite bool) *Client {
+	base, ok := n.config.Peers[callee]
+	if !ok {
+		panic("wire: " + n.config.Name + " knows no address of " + callee)
+	}
+	s, name := n.config.Settings, n.config.Name+"/"+callee
+	limit := s.PerTry
+	if composite {
+		limit = s.Composite
+	}
+	bc := s.breaker(name, limit)
+	bc.OnEvent = func(e breaker.Event) { n.telemetry.add("breaker", e.At, breakerEvent(e)) }
+	onRetry := func(_ context.Context, e retry.Event) { n.telemetry.add("retry", time.Now(), retryEvent(name, e)) }
+	budget := retry.NewBudget(retry.BudgetConfig{})
+	c := &Client{
+		callee: callee, base: base, breaker: breaker.New(bc), budget: budget,
+		safe: s.policy(nil, budget), once: s.policy(nothingSent, budget),
+	}
+	c.safe.OnEvent, c.once.OnEvent = onRetry, onRetry
+	c.transport = &http.Transport{
+		DialContext: n.config.Network.DialContext, DisableCompression: true,
+		MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second,
+	}
+	n.clients[callee] = c
+	return c
+}
+
+// Serve answers on ln with the routes of a service until Stop, and returns at
+// once.
+func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.end = cancel
+	n.server = &http.Server{
+		Handler:           n.chain(n.routes(routes)),
+		ReadHeaderTimeout: 2 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(n.config.Logger.Handler(), slog.LevelWarn),
+	}
+	n.wg.Go(func() {
+		if err := n.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			n.config.Logger.Error("server ended", "err", err)
+		}
+	})
+	if n.telemetry != nil {
+		n.wg.Go(func() { n.telemetry.run(ctx) })
+	}
+}
+
+// Stop ends the node: no new requests, those that run may finish until ctx ends
+// and are then cut. It returns when no goroutine of the node is left.
+func (n *Node) Stop(ctx context.Context) {
+	n.draining.Store(true)
+	n.faults.Close() // held requests would never finish
+	if n.server.Shutdown(ctx) != nil {
+		n.server.Close()
+	}
+	n.end()
+	n.wg.Wait()
+	for _, c := range n.clients {
+		c.transport.CloseIdleConnections()
+	}
+}
+
+// routes adds the paths that every service has.
+func (n *Node) routes(mux *http.ServeMux) http.Handler {
+	mux.Handle("GET /health/live", Handler(func(w http.ResponseWriter, _ *http.Request) error {
+		return WriteJSON(w, http.StatusOK, map[string]string{"status": "live"})
+	}))
+	mux.Handle("GET /health", Handler(n.health))
+	mux.Handle("GET /stats", Handler(func(w http.ResponseWriter, _ *http.Request) error {
+		return WriteJSON(w, http.StatusOK, n.Stats())
+	}))
+	mux.Handle("PUT /_control/faults", Handler(n.setFaults))
+	return describeMisses(mux)
+}
+
+func (n *Node) health(w http.ResponseWriter, _ *http.Request) error {
+	if n.draining.Load() {
+		return NewProblem(http.StatusServiceUnavailable, "draining", "the service is about to stop")
+	}
+	return WriteJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// setFaults takes the rules in force from control. Without the secret of this
+// run the path does not exist.
+func (n *Node) setFaults(w http.ResponseWriter, r *http.Request) error {
+	if !SecretMatches(r, n.config.Secret) {
+		return NewProblem(http.StatusNotFound, "not-found", "no such path")
+	}
+	body, err := ReadBody(w, r)
+	if err != nil {
+		return err
+	}
+	var rules []fault.Rule
+	if err := json.Unmarshal(body, &rules); err != nil {
+		return NewProblem(http.StatusBadRequest, "malformed", err.Error())
+	}
+	n.faults.Replace(rules)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// SecretMatches reports whether r carries the secret. An empty secret matches
+// nothing.
+func SecretMatches(r *http.Request, secret string) bool {
+	return secret != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get(HeaderSecret)), []byte(secret)) == 1
+}
+
+// breakerStats is breaker.Stats and the rate that the page compares with the
+// threshold.
+type breakerStats struct {
+	breaker.Stats
+	Rate float64 `json:"rate"`
+}
+
+// Stats is a snapshot of the node.
+func (n *Node) Stats() Stats {
+	s := Stats{
+		Requests: n.requests.Load(), Errors: n.errors.Load(), InFlight: n.inflight.Load(), Dropped: n.telemetry.lost(),
+		Breakers: map[string]json.RawMessage{}, Retry: map[string]RetryStats{},
+	}
+	for callee, c := range n.clients {
+		name := n.config.Name + "/" + callee
+		verdict := breakerStats{Stats: c.breaker.Stats()}
+		if verdict.Calls > 0 {
+			verdict.Rate = float64(verdict.Failures) / float64(verdict.Calls)
+		}
+		if raw, err := json.Marshal(verdict); err == nil {
+			s.Breakers[name] = raw
+		}
+		b := c.budget.Stats()
+		s.Retry[name] = RetryStats{Requests: c.requests.Load(), Attempts: c.attempts.Load(), Denied: b.Denied, Available: b.Available}
+	}
+	return s
+}

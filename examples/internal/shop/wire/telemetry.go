@@ -1,0 +1,208 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/retry"
+)
+
+// Record is one line of telemetry. Data depends on Kind: a BreakerEvent, a
+// RetryEvent, or the service's Stats.
+type Record struct {
+	Kind    string          `json:"kind"` // "breaker" "retry" "stats"
+	Service string          `json:"service"`
+	At      time.Time       `json:"at"`
+	Data    json.RawMessage `json:"data"`
+}
+
+// BreakerEvent is a breaker.Event in words.
+type BreakerEvent struct {
+	Name    string  `json:"name"`
+	From    string  `json:"from"`
+	To      string  `json:"to"`
+	Reason  string  `json:"reason"`
+	Cause   string  `json:"cause,omitempty"`
+	OpenMs  float64 `json:"openMs,omitempty"`
+	Calls   uint64  `json:"calls"`
+	Failed  uint64  `json:"failures"`
+	Overdue uint64  `json:"overdue,omitempty"`
+}
+
+// RetryEvent is a retry.Event in words.
+type RetryEvent struct {
+	Name    string  `json:"name"` // caller/callee
+	N       int     `json:"n"`
+	Last    bool    `json:"last"`
+	Err     string  `json:"err,omitempty"`
+	DelayMs float64 `json:"delayMs,omitempty"`
+}
+
+// Stats is what a service tells of itself, also at GET /stats.
+type Stats struct {
+	Requests uint64                     `json:"requests"`
+	Errors   uint64                     `json:"errors"` // answers of 500 and above, and cut connections
+	InFlight int64                      `json:"inflight"`
+	Dropped  uint64                     `json:"dropped"` // telemetry records
+	Breakers map[string]json.RawMessage `json:"breakers"`
+	Retry    map[string]RetryStats      `json:"retry"`
+}
+
+// RetryStats counts the calls of one client: what was asked for, and how many
+// tries that took. A refused call makes no try.
+type RetryStats struct {
+	Requests  uint64  `json:"requests"`
+	Attempts  uint64  `json:"attempts"`
+	Denied    uint64  `json:"denied"`    // retries that the budget refused
+	Available float64 `json:"available"` // retries that it would allow now
+}
+
+const (
+	pushEvery   = 100 * time.Millisecond
+	maxRecords  = 1024 // kept
+	maxBatch    = 64   // sent at once
+	pushTimeout = time.Second
+)
+
+// telemetry collects records and pushes them to control in batches. Adding one
+// takes a lock and no I/O, so a request never waits for the collector; when the
+// ring is full the oldest record goes, and the loss is counted.
+type telemetry struct {
+	service, url, secret string
+	client               *http.Client
+	stats                func() Stats
+
+	mu      sync.Mutex
+	records []Record
+	dropped uint64
+}
+
+func (t *telemetry) add(kind string, at time.Time, data any) {
+	if t == nil {
+		return
+	}
+	raw, err := json.Marshal(data)
+	if err != nil {
+		panic("wire: telemetry that is no JSON: " + err.Error()) // a bug: all types are our own
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.records) == maxRecords {
+		t.records = t.records[1:]
+		t.dropped++
+	}
+	t.records = append(t.records, Record{Kind: kind, Service: t.service, At: at, Data: raw})
+}
+
+func (t *telemetry) lost() uint64 {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
+}
+
+// run pushes until ctx ends, and then once more: the last event of a service is
+// often the one that explains its end.
+func (t *telemetry) run(ctx context.Context) {
+	tick := time.NewTicker(pushEvery)
+	defer tick.Stop()
+	defer t.client.CloseIdleConnections()
+	for {
+		select {
+		case <-tick.C:
+			t.push(ctx)
+		case <-ctx.Done():
+			t.push(context.WithoutCancel(ctx))
+			return
+		}
+	}
+}
+
+// push sends what there is, in batches: while the collector is gone each round
+// tries one small batch, not all that has gathered.
+func (t *telemetry) push(ctx context.Context) {
+	t.add("stats", time.Now(), t.stats())
+	for {
+		batch := t.take()
+		if len(batch) == 0 {
+			return
+		}
+		if t.send(ctx, batch) != nil {
+			t.putBack(batch)
+			return
+		}
+	}
+}
+
+func (t *telemetry) take() []Record {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := min(len(t.records), maxBatch)
+	batch := t.records[:n:n]
+	t.records = t.records[n:]
+	return batch
+}
+
+// putBack puts what could not be sent in front again, within the ring's bound.
+func (t *telemetry) putBack(batch []Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := append(batch, t.records...)
+	if over := len(all) - maxRecords; over > 0 {
+		t.dropped += uint64(over)
+		all = all[over:]
+	}
+	t.records = all
+}
+
+func (t *telemetry) send(ctx context.Context, batch []Record) error {
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	for _, r := range batch {
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, &body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set(HeaderSecret, t.secret)
+	resp, err := t.client.Do(req)
+	if err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.Body.Close()
+}
+
+func breakerEvent(e breaker.Event) BreakerEvent {
+	out := BreakerEvent{
+		Name: e.Name, From: e.From.String(), To: e.To.String(), Reason: e.Reason, OpenMs: millis(e.OpenFor),
+		Calls: e.Stats.Calls, Failed: e.Stats.Failures, Overdue: e.Stats.Overdue,
+	}
+	if e.Cause != nil {
+		out.Cause = e.Cause.Error()
+	}
+	return out
+}
+
+func retryEvent(name string, e retry.Event) RetryEvent {
+	out := RetryEvent{Name: name, N: e.N, Last: e.Last, DelayMs: millis(e.Delay)}
+	if e.Err != nil {
+		out.Err = e.Err.Error()
+	}
+	return out
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

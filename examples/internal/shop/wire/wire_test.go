@@ -1,0 +1,249 @@
+package wire_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
+)
+
+func TestListenersAreLoopbackOnly(t *testing.T) {
+	for _, addr := range []string{"0.0.0.0:0", "192.168.1.1:0", "localhost:0", ":0", "[::]:0", "example.org:80", "127.0.0.1"} {
+		_, err := wire.TCP{}.Listen(addr)
+		assert.Error(t, err, "%s", addr)
+	}
+	for _, addr := range []string{"127.0.0.1:80", "[::1]:80", "127.9.9.9:0"} {
+		assert.NoError(t, wire.CheckLoopback(addr))
+	}
+}
+
+func TestAPreferredPortThatIsTakenIsReplaced(t *testing.T) {
+	for name, network := range map[string]wire.Network{"tcp": wire.TCP{}, "pipe": &wire.Pipe{}} {
+		first, err := network.Listen("127.0.0.1:0")
+		require.NoError(t, err, "%s", name)
+		if name == "tcp" {
+			second, err := wire.ListenPreferred(network, first.Addr().(*net.TCPAddr).Port)
+			require.NoError(t, err)
+			assert.NotEqual(t, first.Addr().String(), second.Addr().String())
+			second.Close()
+		}
+		_, err = network.Listen(first.Addr().String())
+		assert.ErrorIs(t, err, syscall.EADDRINUSE, "%s", name)
+		first.Close()
+		again, err := network.Listen(first.Addr().String())
+		require.NoError(t, err, "%s", name)
+		again.Close()
+	}
+}
+
+// The network in memory refuses as TCP does: by the same type and errno, since
+// callers decide by them whether anything was sent.
+func TestADialToNobodyIsRefused(t *testing.T) {
+	for name, network := range map[string]wire.Network{"tcp": wire.TCP{}, "pipe": &wire.Pipe{}} {
+		ln, err := network.Listen("127.0.0.1:0")
+		require.NoError(t, err)
+		ln.Close()
+		_, err = network.DialContext(t.Context(), "tcp", ln.Addr().String())
+		assert.ErrorIs(t, err, syscall.ECONNREFUSED, "%s", name)
+		var op *net.OpError
+		op, _ = err.(*net.OpError)
+		require.True(t, op != nil && op.Op == "dial", "%s: %#v", name, err)
+	}
+}
+
+func settings() wire.Settings {
+	return wire.Settings{
+		PerTry: 300 * time.Millisecond, Composite: 1200 * time.Millisecond, Deadline: 3 * time.Second, Attempts: 3,
+		Pause: 25 * time.Millisecond, FailureRate: 0.5, MinCalls: 10, Window: 2 * time.Second, OpenFor: 2 * time.Second,
+	}
+}
+
+// T24: a duration that is changed alone is noticed.
+func TestSettingsAreCheckedAsAWhole(t *testing.T) {
+	require.NoError(t, settings().Validate())
+	for say, change := range map[string]func(*wire.Settings){
+		"must be positive":        func(s *wire.Settings) { s.PerTry = 0 },
+		"composite 1.2s":          func(s *wire.Settings) { s.PerTry = time.Second },
+		"composite 500ms":         func(s *wire.Settings) { s.Composite = 500 * time.Millisecond },
+		"5 tries":                 func(s *wire.Settings) { s.Attempts = 5 },
+		"pauses (1.8s)":           func(s *wire.Settings) { s.Pause = 300 * time.Millisecond },
+		"deadline 1s must exceed": func(s *wire.Settings) { s.Deadline = time.Second },
+		"probes would overlap":    func(s *wire.Settings) { s.OpenFor = 100 * time.Millisecond },
+		"FailureRate":             func(s *wire.Settings) { s.FailureRate = 2 },
+	} {
+		s := settings()
+		change(&s)
+		err := s.Validate()
+		require.Error(t, err, "%s", say)
+		assert.Contains(t, err.Error(), say)
+	}
+}
+
+// pair is a caller and a callee in fake time. The callee answers with handler.
+func pair(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, c *wire.Client, caller, callee *wire.Node)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		network := &wire.Pipe{}
+		ln, err := network.Listen("127.0.0.1:3000")
+		require.NoError(t, err)
+		callee := wire.NewNode(wire.Config{Name: "callee", Network: network, Settings: settings()})
+		mux := http.NewServeMux()
+		mux.Handle("/", handler)
+		callee.Serve(ln, mux)
+		caller := wire.NewNode(wire.Config{
+			Name: "caller", Network: network, Settings: settings(), Peers: map[string]string{"callee": "http://127.0.0.1:3000"},
+		})
+		c := caller.Client("callee", false)
+		ln, err = network.Listen("127.0.0.1:3001")
+		require.NoError(t, err)
+		caller.Serve(ln, http.NewServeMux())
+		test(t, c, caller, callee)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		caller.Stop(ctx)
+		callee.Stop(ctx)
+	})
+}
+
+func TestTheClientRepeatsWhatMayBeRepeated(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		request wire.Request
+		answer  func(w http.ResponseWriter)
+		tries   int64
+	}{
+		{"a GET", wire.Request{Method: "GET"}, func(w http.ResponseWriter) { w.WriteHeader(500) }, 3},
+		{"a POST without a key", wire.Request{Method: "POST"}, func(w http.ResponseWriter) { w.WriteHeader(500) }, 1},
+		{"a POST with a key", wire.Request{Method: "POST", Header: http.Header{"Idempotency-Key": {"k"}}}, func(w http.ResponseWriter) { w.WriteHeader(503) }, 3},
+		{"not a 404", wire.Request{Method: "GET"}, func(w http.ResponseWriter) { w.WriteHeader(404) }, 1},
+		{"not what has been given up", wire.Request{Method: "GET"}, func(w http.ResponseWriter) {
+			w.Header().Set(wire.HeaderGaveUp, "deeper")
+			w.WriteHeader(503)
+		}, 1},
+		{"not beyond the deadline", wire.Request{Method: "GET"}, func(w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "60")
+			w.WriteHeader(503)
+		}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tries atomic.Int64
+			var numbers [4]string
+			pair(t, func(w http.ResponseWriter, r *http.Request) {
+				numbers[min(tries.Add(1), 3)] = r.Header.Get(wire.HeaderAttempt)
+				c.answer(w)
+			}, func(t *testing.T, client *wire.Client, caller, _ *wire.Node) {
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				c.request.Path = "/"
+				_, err := client.Do(ctx, c.request)
+				assert.Equal(t, c.name == "not a 404", err == nil)
+				assert.Equal(t, c.tries, tries.Load())
+				assert.Equal(t, "1", numbers[1])
+				if c.tries == 3 {
+					assert.Equal(t, "3", numbers[3])
+				}
+				assert.Equal(t, uint64(c.tries), caller.Stats().Retry["caller/callee"].Attempts)
+			})
+		})
+	}
+}
+
+// A callee that sends its header and then hangs has not answered.
+func TestTheTimeLimitCoversTheBody(t *testing.T) {
+	pair(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(time.Second)
+	}, func(t *testing.T, c *wire.Client, _, _ *wire.Node) {
+		begin := time.Now()
+		_, err := c.Do(t.Context(), wire.Request{Method: "POST", Path: "/"})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 300*time.Millisecond, time.Since(begin))
+	})
+}
+
+// T11: the next hop has 5 ms less than this one, never more.
+func TestRemainingTimeShrinksOnEveryHop(t *testing.T) {
+	var told string
+	pair(t, func(w http.ResponseWriter, r *http.Request) {
+		told = r.Header.Get(wire.HeaderTimeout)
+		deadline, ok := r.Context().Deadline()
+		assert.True(t, ok && time.Until(deadline) == 95*time.Millisecond, "%v", time.Until(deadline))
+	}, func(t *testing.T, c *wire.Client, _, _ *wire.Node) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := c.Do(ctx, wire.Request{Method: "GET", Path: "/", Header: http.Header{wire.HeaderTimeout: {"9999"}}})
+		assert.NoError(t, err)
+		assert.Equal(t, "95", told)
+	})
+}
+
+func TestAPanicIsA500AndTheServiceGoesOn(t *testing.T) {
+	pair(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panic" {
+			panic("oops")
+		}
+	}, func(t *testing.T, c *wire.Client, _, callee *wire.Node) {
+		_, err := c.Do(t.Context(), wire.Request{Method: "POST", Path: "/panic"})
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "500")
+		_, err = c.Do(t.Context(), wire.Request{Method: "POST", Path: "/"})
+		assert.NoError(t, err)
+		assert.Equal(t, uint64(1), callee.Stats().Errors)
+	})
+}
+
+// Telemetry is in nobody's way: while the collector is gone records are kept up
+// to a bound, the loss is counted, and what is left arrives later.
+func TestTelemetryIsBoundedAndCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &wire.Pipe{}
+		n := wire.NewNode(wire.Config{Name: "n", Network: network, Settings: settings(), Secret: "s", Collect: "http://127.0.0.1:9/ingest"})
+		ln, err := network.Listen("127.0.0.1:3000")
+		require.NoError(t, err)
+		n.Serve(ln, http.NewServeMux())
+		time.Sleep(200 * time.Second) // 2000 snapshots, ten a second
+		assert.InDelta(t, 2000-1024, float64(n.Stats().Dropped), 2)
+
+		var records, wrong int
+		collect, err := network.Listen("127.0.0.1:9")
+		require.NoError(t, err)
+		srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if !wire.SecretMatches(r, "s") || wire.SecretMatches(r, "") || wire.SecretMatches(r, "other") {
+				wrong++
+			}
+			body, _ := io.ReadAll(r.Body)
+			for line := range strings.Lines(string(body)) {
+				var rec wire.Record
+				if json.Unmarshal([]byte(line), &rec) != nil || rec.Service != "n" {
+					wrong++
+				}
+				records++
+			}
+		})}
+		go func() { _ = srv.Serve(collect) }() // ends with Close
+		time.Sleep(150 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		n.Stop(ctx)
+		srv.Close()
+		assert.True(t, records >= 1024, "%d records arrived", records)
+		assert.Equal(t, 0, wrong)
+	})
+}
+
+func TestAClientWithoutAnAddressIsAMistakeInTheWiring(t *testing.T) {
+	n := wire.NewNode(wire.Config{Name: "n", Network: &wire.Pipe{}, Settings: settings()})
+	assert.Panics(t, func() { n.Client("nobody", false) })
+}

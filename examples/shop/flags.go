@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+const defaultAddr = "127.0.0.1:8080"
+
+// options are the flags, as they were given.
+type options struct {
+	addr, preset, scenario, service, sabotage string
+	seed                                      uint64
+	rps                                       int
+	length                                    time.Duration
+	check, json, open, addrGiven              bool
+}
+
+// parse reads the flags; what they name is looked up by resolve.
+func parse(args []string, stderr io.Writer) (o options, err error) {
+	f := flag.NewFlagSet("shop", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.addr, "addr", defaultAddr, "`address` of the page, loopback only; without it a free port is taken when this one is in use")
+	f.StringVar(&o.preset, "preset", "fast", "durations: fast or classic")
+	f.StringVar(&o.scenario, "scenario", "", "run a scenario, by `name` or file: "+strings.Join(scenario.Names(), ", "))
+	f.DurationVar(&o.length, "for", 0, "with -check: run for so long, at least as long as the scenario needs")
+	f.BoolVar(&o.check, "check", false, "run a scenario headless, print what was seen, exit 1 if it was not as expected")
+	f.BoolVar(&o.json, "json", false, "with -check: print JSON")
+	f.StringVar(&o.service, "service", "", "run one service alone, on PORT from the environment or its default; callees by URL in e.g. USERS_URL")
+	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: no-breaker")
+	f.Uint64Var(&o.seed, "seed", 1, "of load and faults")
+	f.IntVar(&o.rps, "rps", 50, "requests per second of the load, 0 to 2000")
+	f.BoolVar(&o.open, "open", false, "open the page in the browser")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	f.Visit(func(fl *flag.Flag) { o.addrGiven = o.addrGiven || fl.Name == "addr" })
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return o, nil
+}
+
+// resolve checks the options and finds what they name.
+func (o *options) resolve() (preset shop.Preset, script scenario.Script, err error) {
+	if preset, err = shop.FindPreset(o.preset); err != nil {
+		return preset, script, err
+	}
+	if _, err = preset.Sabotage(o.sabotage); err != nil {
+		return preset, script, err
+	}
+	if o.scenario != "" {
+		if script, err = scenario.Load(o.scenario); err != nil {
+			return preset, script, err
+		}
+	}
+	switch {
+	case o.rps < 0 || o.rps > 2000:
+		err = fmt.Errorf("-rps %d: want 0 to 2000", o.rps)
+	case o.check && o.scenario == "":
+		err = errors.New("-check needs -scenario: " + strings.Join(scenario.Names(), ", "))
+	case o.json && !o.check, o.length != 0 && !o.check:
+		err = errors.New("-for and -json go with -check")
+	case o.length != 0 && o.length < script.Length():
+		err = fmt.Errorf("-for %v: scenario %s needs %v", o.length, script.Name, script.Length())
+	default:
+		err = wire.CheckLoopback(o.addr)
+	}
+	return preset, script, err
+}

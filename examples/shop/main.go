@@ -1,0 +1,166 @@
+// Command shop runs a small web shop on keelson, breaks it on request, and shows
+// on a live page what breaker and retry do about it.
+//
+//	go run ./examples/shop                                        # prints the page's address
+//	go run ./examples/shop -check -scenario users-blackhole       # headless, with an exit code
+//	PORT=3000 go run ./examples/shop -service users               # one service alone
+//
+// Exit codes: 0 all well, 1 an expectation failed, 2 usage, 3 could not start.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"github.com/keelson-go/keelson/examples/internal/shop"
+	"github.com/keelson-go/keelson/examples/internal/shop/page"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitStart  = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process around it.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	var preset shop.Preset
+	var script scenario.Script
+	if err == nil {
+		preset, script, err = o.resolve()
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitUsage
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if o.service != "" {
+		return o.serveAlone(ctx, preset, log, stdout, stderr)
+	}
+	rps := o.rps
+	if o.check {
+		rps = 0 // the run itself starts and ends the load, so that its figures add up
+	}
+	s, err := shop.Start(shop.Config{Preset: preset, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log})
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitStart
+	}
+	defer s.Close()
+	if o.check {
+		return o.runCheck(ctx, s, script, stdout, stderr)
+	}
+	return o.runPage(ctx, s, script, log, stdout, stderr)
+}
+
+func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.Logger, stdout, stderr io.Writer) int {
+	svc, err := shop.FindService(o.service)
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitUsage
+	}
+	port := svc.Port
+	if text := os.Getenv("PORT"); text != "" {
+		if port, err = strconv.Atoi(text); err != nil || port < 0 || port > 65535 {
+			fmt.Fprintf(stderr, "shop: PORT=%q: want 0 to 65535\n", text)
+			return exitUsage
+		}
+	}
+	// A port that was asked for is not replaced by another one: whoever set it
+	// will look for the service there.
+	ln, err := wire.TCP{}.Listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitStart
+	}
+	fmt.Fprintf(stdout, "%s http://%s\n", svc.Name, ln.Addr())
+	peers := map[string]string{}
+	for _, need := range svc.Needs {
+		peers[need] = shop.PeerURL(need, os.Getenv)
+	}
+	shop.ServeAlone(ctx, svc, ln, peers, preset, wire.Config{Seed: o.seed, Logger: log})
+	return 0
+}
+
+func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Script, stdout, stderr io.Writer) int {
+	result, err := scenario.Run(ctx, s, script, scenario.Options{Length: o.length, RPS: o.rps, Settle: true})
+	h := scenario.Header{
+		Scenario: script.Name, Preset: o.preset, Seed: o.seed, Sabotage: o.sabotage, Length: result.Length.String(),
+		Repeat: fmt.Sprintf("go run ./examples/shop -check -scenario %s -for %v -preset %s -seed %d", script.Name, result.Length, o.preset, o.seed),
+	}
+	if o.sabotage != "" {
+		h.Repeat += " -sabotage " + o.sabotage
+	}
+	if o.json {
+		_ = result.WriteJSON(stdout, h) // a closed pipe has nobody to tell
+	} else {
+		result.WriteText(stdout, h)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+	}
+	if err != nil || result.Failed() > 0 {
+		return exitFailed
+	}
+	return 0
+}
+
+func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Script, log *slog.Logger, stdout, stderr io.Writer) int {
+	ln, err := wire.TCP{}.Listen(o.addr)
+	if err != nil && !o.addrGiven {
+		ln, err = wire.TCP{}.Listen("127.0.0.1:0")
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitStart
+	}
+	srv := page.Serve(ln, s, log)
+	defer srv.Close()
+	url := "http://" + ln.Addr().String() + "/"
+	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\nCtrl-C ends the shop.\n", url, s.URL("gateway"))
+	if o.scenario != "" {
+		if err := s.StartScenario(script); err != nil {
+			fmt.Fprintln(stderr, "shop:", err)
+			return exitStart
+		}
+	}
+	if o.open {
+		openBrowser(url, log)
+	}
+	<-ctx.Done()
+	return 0
+}
+
+func openBrowser(url string, log *slog.Logger) {
+	argv := map[string][]string{"darwin": {"open"}, "windows": {"rundll32", "url.dll,FileProtocolHandler"}}[runtime.GOOS]
+	if argv == nil {
+		argv = []string{"xdg-open"}
+	}
+	if err := exec.Command(argv[0], append(argv[1:], url)...).Start(); err != nil {
+		log.Warn("the browser could not be opened", "err", err)
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
+)
+
+// The tests run this very test binary as the shop, so that what is killed is a
+// real process with the race detector in it.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_AS_SHOP") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// process is a running shop.
+type process struct {
+	*exec.Cmd
+	lines chan string   // of its output
+	ended chan struct{} // once it is gone
+}
+
+func launch(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...), lines: make(chan string, 100), ended: make(chan struct{})}
+	p.Env = append(append(os.Environ(), "RUN_AS_SHOP=1"), env...)
+	p.Stderr = os.Stderr
+	out, err := p.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	go func() {
+		defer close(p.ended)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			p.lines <- s.Text()
+		}
+		_ = p.Wait() // tests look at ProcessState
+	}()
+	t.Cleanup(func() {
+		_ = p.Process.Kill() // gone already, usually
+		<-p.ended
+	})
+	return p
+}
+
+// url is the address on the line that begins with the given word.
+func (p *process) url(t *testing.T, word string) string {
+	t.Helper()
+	for {
+		select {
+		case line := <-p.lines:
+			if fields := strings.Fields(line); len(fields) == 2 && fields[0] == word {
+				return strings.TrimSuffix(fields[1], "/")
+			}
+		case <-p.ended:
+			t.Fatal("ended before it said where it is")
+		case <-time.After(20 * time.Second):
+			t.Fatal("does not say where it is")
+		}
+	}
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	return do(t, http.MethodGet, url, "")
+}
+
+func do(t *testing.T, method, url, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(text)
+}
+
+// The stop is not asked for in a quiet moment: a page listens to the stream, the
+// load runs, and users holds requests in a black hole.
+func TestCtrlCEndsTheShopWithinTwoSeconds(t *testing.T) {
+	p := launch(t, nil, "-addr", "127.0.0.1:0")
+	page := p.url(t, "page")
+	stream, err := http.Get(page + "/events") //nolint:noctx // ends with the shop, which is the point
+	require.NoError(t, err)
+	defer stream.Body.Close()
+	status, body := do(t, http.MethodPost, page+"/control/faults", `{"target":"users","kind":"blackhole"}`)
+	require.Equal(t, http.StatusOK, status, body)
+	_, err = io.ReadFull(stream.Body, make([]byte, 1000))
+	require.NoError(t, err)
+
+	begin := time.Now()
+	require.NoError(t, p.Process.Signal(syscall.SIGINT))
+	<-p.ended
+	took := time.Since(begin)
+	assert.True(t, took < 2*time.Second, "took %v", took)
+	assert.Equal(t, 0, p.ProcessState.ExitCode())
+}
+
+// T20: port 8080, and every service's own, is taken on the first run.
+func TestBusyDefaultPortsDoNotFailTheFirstRun(t *testing.T) {
+	for _, port := range []int{8080, 8000, 3000, 3001} {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil { // otherwise something else has it, which is as good
+			defer ln.Close()
+		}
+	}
+	p := launch(t, nil)
+	page := p.url(t, "page")
+	assert.NotEqual(t, "http://127.0.0.1:8080", page)
+	status, body := get(t, page)
+	assert.Equal(t, http.StatusOK, status)
+	assert.Contains(t, body, "<title>Keelson shop</title>")
+	status, body = get(t, p.url(t, "gateway"))
+	assert.Equal(t, http.StatusOK, status)
+	assert.Contains(t, body, "Alice")
+}
+
+// Three processes that know of each other by address alone are a shop as well.
+func TestServicesRunAlone(t *testing.T) {
+	users := launch(t, []string{"PORT=0"}, "-service", "users")
+	usersURL := users.url(t, "users")
+	orders := launch(t, []string{"PORT=0", "USERS_URL=" + usersURL}, "-service", "orders")
+	ordersURL := orders.url(t, "orders")
+	gateway := launch(t, []string{"PORT=0", "USERS_URL=" + usersURL, "ORDERS_URL=" + ordersURL}, "-service", "gateway")
+	url := gateway.url(t, "gateway")
+
+	status, body := do(t, http.MethodPost, url+"/api/orders", `{"userId":1}`)
+	assert.Equal(t, http.StatusCreated, status, body)
+	status, body = do(t, http.MethodPost, url+"/api/orders", `{"userId":99}`)
+	assert.Equal(t, http.StatusNotFound, status)
+	assert.Contains(t, body, "User not found")
+
+	require.NoError(t, users.Process.Kill())
+	<-users.ended
+	status, body = do(t, http.MethodPost, url+"/api/orders", `{"userId":1}`)
+	assert.Equal(t, http.StatusServiceUnavailable, status, body)
+
+	require.NoError(t, orders.Process.Signal(syscall.SIGTERM))
+	<-orders.ended
+	assert.Equal(t, 0, orders.ProcessState.ExitCode())
+}
+
+func TestNoGoroutineIsLeftAfterTheEnd(t *testing.T) {
+	http.DefaultClient.CloseIdleConnections()
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &lineWriter{lines: make(chan string, 10)}
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, []string{"-addr", "127.0.0.1:0", "-rps", "200"}, out, out) }()
+	for line := range out.lines {
+		if gateway, ok := strings.CutPrefix(line, "gateway"); ok {
+			status, _ := get(t, strings.TrimSpace(gateway))
+			require.Equal(t, http.StatusOK, status)
+			break
+		}
+	}
+	cancel()
+	assert.Equal(t, 0, <-code)
+	http.DefaultClient.CloseIdleConnections()
+	// net/http lets go of a closed connection's goroutines without waiting for
+	// them; they end as soon as they have run once more.
+	for giveUp := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(giveUp) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines before, now %d:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer busy.Close()
+	script := func(text string) string {
+		file := filepath.Join(t.TempDir(), "script.txt")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		return file
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+		say  string
+	}{
+		{"expectation holds", []string{"-check", "-scenario", script("load 20\nexpect load.order.broken = 0 during 0s..300ms")}, 0, "1 of 1 expectations hold"},
+		{"expectation fails", []string{"-check", "-scenario", script("expect breakers.orders/users.state = open within 300ms of 0s")}, exitFailed, "FAIL"},
+		{"path leads nowhere", []string{"-check", "-scenario", script("expect breakers.nobody.state != open during 0s..300ms")}, exitFailed, "nothing at this path"},
+		{"step cannot be done", []string{"-check", "-scenario", script("at 0s stop nobody")}, exitFailed, `no service "nobody"`},
+		{"page beyond loopback", []string{"-addr", "0.0.0.0:8080"}, exitUsage, "loopback"},
+		{"page at a name", []string{"-addr", "localhost:8080"}, exitUsage, "loopback"},
+		{"check of nothing", []string{"-check"}, exitUsage, "-scenario"},
+		{"unknown scenario", []string{"-scenario", "earthquake"}, exitUsage, "users-blackhole"},
+		{"too short", []string{"-check", "-scenario", "users-blackhole", "-for", "3s"}, exitUsage, "needs 16s"},
+		{"unknown preset", []string{"-preset", "slow"}, exitUsage, "fast, classic"},
+		{"unknown sabotage", []string{"-sabotage", "rain"}, exitUsage, "no-breaker"},
+		{"unknown service", []string{"-service", "payments"}, exitUsage, "gateway, orders, users"},
+		{"unknown flag", []string{"-fast"}, exitUsage, "flag"},
+		{"rest of line", []string{"users"}, exitUsage, "unexpected"},
+		{"page's port is taken", []string{"-addr", busy.Addr().String()}, exitStart, "in use"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			assert.Equal(t, c.want, run(t.Context(), c.args, &out, &out), "%s", &out)
+			assert.Contains(t, out.String(), c.say)
+		})
+	}
+}
+
+// lineWriter hands what is written to it to another goroutine, by the line.
+type lineWriter struct {
+	lines chan string
+	rest  string
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.rest += string(p)
+	for {
+		line, rest, ok := strings.Cut(w.rest, "\n")
+		if !ok {
+			return len(p), nil
+		}
+		w.lines <- line
+		w.rest = rest
+	}
+}
