@@ -55,6 +55,16 @@ func (b *tracked) Close() error {
 	return nil
 }
 
+// send sends a request and closes the body of its response.
+func send(t *testing.T, tr http.RoundTripper, r *http.Request) error {
+	t.Helper()
+	resp, err := tr.RoundTrip(r)
+	if err == nil {
+		require.NoError(t, resp.Body.Close())
+	}
+	return err
+}
+
 func request(t *testing.T, body io.Reader) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://users.example/", body)
@@ -80,7 +90,10 @@ func TestRefusedRequestIsNotReadAndClosedOnce(t *testing.T) {
 				return nil, io.EOF
 			})
 			body := newTracked("text")
-			_, err := (&http.Client{Transport: tr}).Do(request(t, body))
+			resp, err := (&http.Client{Transport: tr}).Do(request(t, body))
+			if err == nil {
+				resp.Body.Close()
+			}
 			_, ok := errors.AsType[*breaker.RejectedError](err)
 			assert.True(t, ok, "%v", err)
 			assert.Equal(t, int64(0), body.reads.Load())
@@ -152,6 +165,7 @@ func TestTimeLimitLastsUntilTheBodyEnds(t *testing.T) {
 		_, err = resp.Body.Read(nil)
 		assert.ErrorIs(t, err, breaker.ErrTimeout)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, resp.Body.Close())
 
 		resp, err = tr.RoundTrip(request(t, nil))
 		require.NoError(t, err)
@@ -182,7 +196,7 @@ func TestTimeoutOfTheRoundTripMatchesErrTimeout(t *testing.T) {
 			}),
 		}
 		start := time.Now()
-		_, err := tr.RoundTrip(request(t, nil))
+		err := send(t, tr, request(t, nil))
 		assert.Equal(t, time.Second, time.Since(start), "the shorter limit of both gates")
 		assert.ErrorIs(t, err, breaker.ErrTimeout)
 		assert.Equal(t, breaker.Open, b.State())
@@ -196,6 +210,7 @@ func TestResponsesAreJudged(t *testing.T) {
 		tr := &breakerhttp.Transport{Base: answer(status, http.NoBody), Breaker: gate(b)}
 		resp, err := tr.RoundTrip(request(t, nil))
 		require.NoError(t, err, "the caller gets the response")
+		require.NoError(t, resp.Body.Close())
 		assert.Equal(t, status, resp.StatusCode)
 		assert.Equal(t, want, b.Stats().Failed, "%d", status)
 	}
@@ -204,8 +219,7 @@ func TestResponsesAreJudged(t *testing.T) {
 		Base: answer(200, http.NoBody), Breaker: gate(b),
 		Judge: func(*http.Response) error { return io.ErrUnexpectedEOF },
 	}
-	_, err := tr.RoundTrip(request(t, nil))
-	assert.NoError(t, err)
+	assert.NoError(t, send(t, tr, request(t, nil)))
 	assert.Equal(t, uint64(1), b.Stats().Failed)
 }
 
@@ -215,8 +229,7 @@ func TestRetryAfterHeaderSetsTheOpenTime(t *testing.T) {
 		tr := &breakerhttp.Transport{Breaker: gate(b), Base: base(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {"30"}}, Body: http.NoBody}, nil
 		})}
-		_, err := tr.RoundTrip(request(t, nil))
-		require.NoError(t, err)
+		require.NoError(t, send(t, tr, request(t, nil)))
 		assert.True(t, b.RetryAfter() >= 30*time.Second && b.RetryAfter() < 33*time.Second)
 	})
 }
@@ -228,6 +241,7 @@ func TestNoBodyEndsThePlaceAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 0, places.Stats().InFlight)
 	assert.True(t, resp.Body == http.NoBody)
+	require.NoError(t, resp.Body.Close())
 }
 
 // duplex is the body of 101 Switching Protocols.
@@ -242,6 +256,7 @@ func TestSwitchedProtocolStaysWritable(t *testing.T) {
 	tr := &breakerhttp.Transport{Base: answer(101, duplex{newTracked("in"), &out}), Limit: gate(places)}
 	resp, err := tr.RoundTrip(request(t, nil))
 	require.NoError(t, err)
+	defer resp.Body.Close()
 	rw, ok := resp.Body.(io.ReadWriteCloser)
 	require.True(t, ok)
 	_, err = io.WriteString(rw, "out")
@@ -270,7 +285,7 @@ func TestPanicsLeaveNothingBehind(t *testing.T) {
 			tr := &breakerhttp.Transport{Base: answer(200, got), Breaker: gate(b), Limit: gate(places)}
 			break_(tr, got)
 			sent := newTracked("question")
-			assert.Equal(t, "boom", assert.Panics(t, func() { _, _ = tr.RoundTrip(request(t, sent)) }))
+			assert.Equal(t, "boom", assert.Panics(t, func() { _ = send(t, tr, request(t, sent)) }))
 			assert.Equal(t, 0, places.Stats().InFlight)
 			s := b.Stats()
 			if name == "in the gate" {

@@ -101,7 +101,7 @@ func panics(t *testing.T, s Subject) {
 	value := errors.New("value")
 	func() {
 		defer func() {
-			if got := recover(); got != value {
+			if got := recover(); got != value { //nolint:errorlint // the very same
 				t.Errorf("the panic went on with %v", got)
 			}
 		}()
