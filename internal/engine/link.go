@@ -19,9 +19,9 @@ type link struct {
 	cancel context.CancelFunc
 	over   chan struct{} // closed when its goroutines have ended
 
-	mu    sync.Mutex
-	conns []*net.TCPConn // the client's, then the target's
-	ended bool
+	mu       sync.Mutex
+	conns    []*net.TCPConn     // the client's, then the target's
+	farewell func(*net.TCPConn) // how the link was ended; nil while it lives
 }
 
 func newLink(p *Proxy, client *net.TCPConn) *link {
@@ -36,55 +36,64 @@ func (l *link) run() {
 	if _, ok := l.await(func(f Fault) time.Duration { return holdIf(f.Silent) }); !ok {
 		return
 	}
-	client := l.conns[0]
-	target, err := l.dial()
-	if err != nil {
-		l.fail()
+	dialled := make(chan error, 1)
+	l.proxy.work.Go(func() { dialled <- l.dial() })
+	select {
+	case err := <-dialled:
+		if err != nil {
+			l.fail()
+			return
+		}
+	case <-l.ctx.Done():
 		return
 	}
+	client, target := l.conns[0], l.conns[1]
 	var pumps sync.WaitGroup
 	pumps.Go(func() { l.pump(target, client, ToTarget) })
 	pumps.Go(func() { l.pump(client, target, ToClient) })
 	pumps.Wait()
 }
 
-func (l *link) dial() (*net.TCPConn, error) {
+// dial makes the target's side. It goes on when the link ends meanwhile, up to
+// the end of the proxy: the target may have accepted already, and a dial that is
+// called off would close that with FIN where a cut owes it RST.
+func (l *link) dial() error {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(l.ctx, "tcp", l.proxy.target)
+	conn, err := dialer.DialContext(l.proxy.ctx, "tcp", l.proxy.target)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	target := conn.(*net.TCPConn)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
-		return nil, errors.Join(context.Canceled, target.Close())
+	if l.farewell != nil {
+		l.farewell(target)
+		return net.ErrClosed
 	}
 	l.conns = append(l.conns, target)
-	return target, nil
+	return nil
 }
 
 // close ends both sides as a process that exits does; what they still send is
 // answered by a reset.
-func (l *link) close() { l.end(func(*net.TCPConn) {}) }
+func (l *link) close() { l.end(func(c *net.TCPConn) { _ = c.Close() }) }
 
 // reset ends both sides with RST: that is what closing does when the kernel may
 // not linger to send the rest.
-func (l *link) reset() { l.end(func(c *net.TCPConn) { _ = c.SetLinger(0) }) }
+func (l *link) reset() { l.end(func(c *net.TCPConn) { _, _ = c.SetLinger(0), c.Close() }) }
 
-// end closes both sides once, which also ends the pumps. That a side has gone
+// end ends both sides once, which also ends the pumps. That a side has gone
 // already is why many links end, so errors say nothing.
-func (l *link) end(before func(*net.TCPConn)) {
+func (l *link) end(farewell func(*net.TCPConn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
+	if l.farewell != nil {
 		return
 	}
-	l.ended = true
+	l.farewell = farewell
 	l.cancel()
 	for _, c := range l.conns {
-		before(c)
-		_ = c.Close()
+		farewell(c)
 	}
 }
 

@@ -203,6 +203,23 @@ func TestCutResetsAndHangupCloses(t *testing.T) {
 	}
 }
 
+// A cut that comes while the proxy is still dialling is a reset too: the target
+// may have accepted before the proxy knows that it is connected.
+func TestCutWhileDialling(t *testing.T) {
+	listener := listen(t)
+	proxy := engine.ProxyTo(t, listener.Addr().String())
+	for range 300 {
+		client := dialProxy(t, proxy)
+		target, err := listener.Accept()
+		require.NoError(t, err)
+		proxy.Cut()
+		_, err = target.Read(make([]byte, 1))
+		checkEnd(t, syscall.ECONNRESET, err)
+		target.Close()
+		client.Close()
+	}
+}
+
 // A reset by the target reaches the client as one.
 func TestResetPassesThrough(t *testing.T) {
 	listener := listen(t)

@@ -15,7 +15,8 @@ import (
 
 func TestQuickPrimaryIsAlone(t *testing.T) {
 	budget := &ledger{left: 9}
-	r := play(t, &hedge.Policy{Budget: budget}, 0, ok(99*ms))
+	p := &hedge.Policy{Budget: budget, OnEvent: func(context.Context, hedge.Event) { t.Error("an event") }}
+	r := play(t, p, 0, ok(99*ms))
 	assert.Equal(t, 100, r.value)
 	assert.NoError(t, r.err)
 	assert.Equal(t, []time.Duration{0}, r.started)
@@ -81,6 +82,16 @@ func TestDelayThatReachesTheDeadlineArmsNothing(t *testing.T) {
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, 1, calls)
 	})
+
+	cost := func(delay time.Duration) float64 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		p := &hedge.Policy{Delay: delay}
+		return testing.AllocsPerRun(100, func() {
+			_, _ = hedge.Do(ctx, p, func(context.Context) (int, error) { return 1, nil }, nil)
+		})
+	}
+	assert.True(t, cost(time.Hour) < cost(time.Second), "not even a timer")
 }
 
 // T31: a primary that fails at once is replaced at once, and the delay starts
@@ -146,6 +157,31 @@ func TestRefusedMeansNoMoreInThisCall(t *testing.T) {
 	assert.Equal(t, []hedge.Event{{Attempts: 1, Winner: -1, Denied: true, Err: errDown}}, events)
 }
 
+// slowBudget takes its time to answer, which it must not.
+type slowBudget struct{ ledger }
+
+func (b *slowBudget) Withdraw(n int, err error) bool {
+	time.Sleep(10 * ms)
+	return b.ledger.Withdraw(n, err)
+}
+
+// What was granted too late is given back.
+func TestGrantThatComesTooLateIsRefunded(t *testing.T) {
+	for name, c := range map[string]struct {
+		cancelAt time.Duration
+		primary  script
+	}{
+		"primary done": {0, ok(105 * ms)},
+		"caller left":  {105 * ms, ok(200 * ms)},
+	} {
+		budget := &slowBudget{ledger{left: 1}}
+		r := play(t, &hedge.Policy{Budget: budget}, c.cancelAt, c.primary, ok(ms))
+		assert.Equal(t, []time.Duration{0}, r.started, name)
+		assert.Contains(t, budget.lines[len(budget.lines)-1], "refund 1", name)
+		assert.Equal(t, 1, budget.left, name)
+	}
+}
+
 func TestNestedOnlyWithdraws(t *testing.T) {
 	budget := &ledger{left: 9}
 	p := &hedge.Policy{Budget: budget, Nested: true}
@@ -159,7 +195,9 @@ func TestCancelBeforeTheDelay(t *testing.T) {
 	for _, stubborn := range []bool{false, true} {
 		primary := fails(200*ms, errDown)
 		primary.stubborn = stubborn
-		r := play(t, nil, 50*ms, primary, ok(ms))
+		budget := &ledger{left: 9}
+		r := play(t, &hedge.Policy{Budget: budget}, 50*ms, primary, ok(ms))
+		assert.Equal(t, 0, len(budget.lines), "%v", budget.lines)
 		e, ok := errors.AsType[*retry.Error](r.err)
 		require.True(t, ok)
 		assert.ErrorIs(t, r.err, context.Canceled)

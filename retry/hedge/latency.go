@@ -13,9 +13,10 @@ import (
 //
 // A primary that was cancelled, because an extra attempt was faster or the
 // caller left, would have taken longer than it did. It is counted as such, by
-// the estimator of Kaplan and Meier (1958): taken for complete, it would pull
-// the quantile down, hedge more calls and so pull it further; left out, it
-// would do the same, for only the slow ones are hedged.
+// the estimator of Kaplan and Meier (1958). Taken for complete, those of
+// impatient callers would pull the quantile down; left out, those of hedged
+// calls would, since only the slow ones are hedged, and each step down would
+// hedge more.
 type Latency struct {
 	tail        float64 // the share of calls that may take longer
 	records     atomic.Uint64

@@ -91,8 +91,8 @@ func lognormal(random *rand.Rand, median time.Duration) time.Duration {
 
 // T35: being hedged does not bias the estimate: that of hedged calls, whose slow
 // primaries are cancelled, is that of calls which are not. If the cancelled ones
-// were taken for complete, or left out, the delay would shrink with each round
-// until everything is hedged.
+// were left out, the delay would shrink with each round until everything is
+// hedged.
 func TestHedgingDoesNotBiasTheLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(5, 6))
@@ -116,6 +116,48 @@ func TestHedgingDoesNotBiasTheLatency(t *testing.T) {
 		assert.InDelta(t, want*1.06, float64(got)/float64(ms), want*.12)
 		assert.True(t, extra < calls*12/100, "%d extra attempts of %d calls", extra, calls)
 	})
+}
+
+// T35: neither do callers that leave early: of their calls it is known only that
+// they would have taken longer.
+func TestImpatientCallersDoNotBiasTheLatency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		random := rand.New(rand.NewPCG(7, 8))
+		l := hedge.NewLatency(.9)
+		for i := range 6000 {
+			ctx, cancel := context.WithCancel(t.Context())
+			if i%5 != 0 {
+				time.AfterFunc(5*ms, cancel)
+			}
+			_ = hedge.Run(ctx, &hedge.Policy{Latency: l, Max: -1}, func(ctx context.Context) error {
+				sleep(ctx, script{takes: lognormal(random, 10*ms)})
+				return ctx.Err()
+			})
+			cancel()
+		}
+		got, _ := l.Delay()
+		want := 10 * math.Exp(.3*1.2816) // taken for complete they would make it 10 ms
+		assert.InDelta(t, want*1.06, float64(got)/float64(ms), want*.15)
+	})
+}
+
+// Many small steps: rounding must not lead to a neighbour.
+func TestLatencyOfRoundNumbers(t *testing.T) {
+	sample := func(i int) time.Duration { return time.Duration(math.Pow(1.13, float64(i)) * 1e4) } // a bucket each
+	for _, calls := range []int{100, 128, 192} {
+		for percent := 1; percent < 100; percent++ {
+			if calls*percent%100 != 0 {
+				continue
+			}
+			l := hedge.NewLatency(float64(percent) / 100)
+			for i := range calls {
+				l.Observe(sample(i))
+			}
+			got, _ := l.Delay()
+			_, want := hedge.BucketEdges(sample(calls*percent/100 - 1))
+			assert.Equal(t, want, got, "quantile %d %% of %d", percent, calls)
+		}
+	}
 }
 
 // Failed primaries say nothing about the latency.

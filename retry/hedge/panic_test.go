@@ -68,6 +68,11 @@ func TestPrimaryThatPanics(t *testing.T) {
 	assert.Same(t, errDown, r.thrown)
 	assert.Equal(t, 150*ms, r.took)
 	assert.Equal(t, 0, r.alive)
+
+	r = play(t, nil, 0, script{takes: 10 * ms, leave: panics}, ok(time.Second))
+	assert.Same(t, errDown, r.thrown)
+	assert.Equal(t, 10*ms, r.took, "the delay is not waited for")
+	assert.Equal(t, 1, len(r.started))
 }
 
 // A panic of the replacement of a failed primary is one on the caller's own

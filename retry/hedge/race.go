@@ -207,7 +207,6 @@ func (r *race[T]) more(err error) int {
 	}
 	if !granted {
 		r.denied = true
-		r.disarm()
 	}
 	r.mu.Unlock()
 	if granted {
