@@ -98,6 +98,7 @@ func (g *Rate) take(ctx context.Context) (arrival int64, wait time.Duration, ok 
 		if turn < tokens {
 			turn = tokens // unused turns are lost, or a pause would be made up for
 		}
+		wait = 0
 		if turn-tokens > g.early {
 			if wait = g.mayWait(ctx, turn, now); wait == 0 {
 				return 0, 0, false
