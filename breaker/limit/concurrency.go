@@ -72,43 +72,43 @@ func check(field string, value any, ok bool) {
 }
 
 // Allow takes a place, waits for one in the queue, or refuses with the reason
-// "full", or "wait" if MaxWait was not enough. A free place takes about 30 ns
-// to take and give back, without an allocation; waiting takes two.
+// "full", or "wait" if MaxWait was not enough. A free place takes about 35 ns
+// to take and give back, without an allocation; waiting takes a few.
 func (g *Concurrency) Allow(ctx context.Context) (breaker.Permit, error) {
 	if ctx.Err() != nil {
 		return breaker.Permit{}, context.Cause(ctx)
 	}
-	w, err := g.enter()
-	if w != nil {
-		err = g.await(ctx, w)
+	g.mu.Lock()
+	if g.inFlight >= g.max {
+		w := g.enqueue()
+		g.mu.Unlock()
+		if err := g.await(ctx, w); err != nil {
+			return breaker.Permit{}, err
+		}
+		return breaker.NewPermit(ctx, g, 0), nil
 	}
-	if err != nil {
-		return breaker.Permit{}, err
-	}
+	g.inFlight++ // nobody waits while a place is free
+	g.admitted++
+	g.mu.Unlock()
 	return breaker.NewPermit(ctx, g, 0), nil
 }
 
-// enter takes a place, or one in the queue, which it returns.
-func (g *Concurrency) enter() (*waiter, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.inFlight < g.max: // then nobody waits
-		g.inFlight++
-		g.admitted++
-		return nil, nil
-	case g.max == 0 || g.queue.Len() >= g.cfg.Queue:
+// enqueue returns a place in the queue, or nil if it is full. mu is held.
+func (g *Concurrency) enqueue() *waiter {
+	if g.max == 0 || g.queue.Len() >= g.cfg.Queue {
 		g.rejected++
-		return nil, g.full
-	default:
-		w := &waiter{granted: make(chan struct{})}
-		w.place = g.queue.PushBack(w)
-		return w, nil
+		return nil
 	}
+	w := &waiter{granted: make(chan struct{})}
+	w.place = g.queue.PushBack(w)
+	return w
 }
 
 // await waits for w to get a place.
 func (g *Concurrency) await(ctx context.Context, w *waiter) error {
+	if w == nil {
+		return g.full
+	}
 	var timeout <-chan time.Time
 	if g.cfg.MaxWait > 0 {
 		t := time.NewTimer(g.cfg.MaxWait)
@@ -161,14 +161,18 @@ func (g *Concurrency) grant() {
 }
 
 // Settle implements [breaker.Issuer].
-func (g *Concurrency) Settle(int64, breaker.Outcome, error) { g.Cancel(0) }
+func (g *Concurrency) Settle(int64, breaker.Outcome, error) { g.release() }
 
 // Cancel implements [breaker.Issuer].
-func (g *Concurrency) Cancel(int64) {
+func (g *Concurrency) Cancel(int64) { g.release() }
+
+func (g *Concurrency) release() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.inFlight--
-	g.grant()
+	if g.queue.Len() > 0 {
+		g.grant()
+	}
+	g.mu.Unlock()
 }
 
 // SetMax changes how many calls may run at once. Calls in flight stay; a raise

@@ -40,7 +40,8 @@ type RateConfig struct {
 // float64 counts 2^53 of those without drift, whatever the rate is.
 type Rate struct {
 	cfg     RateConfig
-	burst   float64
+	early   float64 // so many tokens before its turn a call may come
+	perNano float64 // tokens
 	base    time.Time
 	arrival atomic.Uint64 // bits of a float64
 	waiting atomic.Int64
@@ -56,13 +57,13 @@ func NewRate(c RateConfig) *Rate {
 	}
 	check("RateConfig.Burst", c.Burst, c.Burst >= 0)
 	check("RateConfig.MaxWait", c.MaxWait, c.MaxWait >= 0)
-	g := &Rate{cfg: c, burst: float64(max(1, c.Burst)), base: time.Now()}
+	g := &Rate{cfg: c, early: float64(max(1, c.Burst) - 1), perNano: c.PerSecond / 1e9, base: time.Now()}
 	g.refused = refusal(g, c.Name, "rate")
 	return g
 }
 
 // Allow takes a token, waits for one, or refuses with the reason "rate". It
-// takes about 40 ns and no allocation unless it waits. A call that waits has
+// takes about 45 ns and no allocation unless it waits. A call that waits has
 // its turn reserved: nobody overtakes it.
 //
 // A canceled permit, or a wait that ctx ends, returns its token if none was
@@ -80,7 +81,6 @@ func (g *Rate) Allow(ctx context.Context) (breaker.Permit, error) {
 	if wait > 0 {
 		if err := g.await(ctx, wait); err != nil {
 			g.Cancel(arrival)
-			g.gone.Add(1)
 			return breaker.Permit{}, err
 		}
 	}
@@ -88,16 +88,21 @@ func (g *Rate) Allow(ctx context.Context) (breaker.Permit, error) {
 	return breaker.NewPermit(ctx, g, arrival), nil
 }
 
-// take reserves a turn, which begins after wait. It returns the theoretical
-// arrival time after it.
+// take reserves a turn that begins after wait. It returns the bits of the
+// theoretical arrival time after it.
 func (g *Rate) take(ctx context.Context) (arrival int64, wait time.Duration, ok bool) {
 	now := g.now()
-	for {
+	for tokens := g.tokens(now); ; {
 		old := g.arrival.Load()
-		turn := max(math.Float64frombits(old), g.tokens(now))
-		wait := g.until(turn, now)
-		if wait > 0 && !g.mayWait(ctx, wait) {
-			return 0, 0, false
+		turn := math.Float64frombits(old)
+		if turn < tokens {
+			turn = tokens // unused turns are lost, or a pause would be made up for
+		}
+		wait = 0
+		if turn-tokens > g.early {
+			if wait = g.mayWait(ctx, turn, now); wait == 0 {
+				return 0, 0, false
+			}
 		}
 		if next := math.Float64bits(turn + 1); g.arrival.CompareAndSwap(old, next) {
 			return int64(next), wait, true
@@ -105,13 +110,17 @@ func (g *Rate) take(ctx context.Context) (arrival int64, wait time.Duration, ok 
 	}
 }
 
-// mayWait reports whether a turn that begins after wait is worth it.
-func (g *Rate) mayWait(ctx context.Context, wait time.Duration) bool {
-	if wait > g.cfg.MaxWait {
-		return false
+// mayWait returns how long a call must wait for its turn, or 0 if that is too
+// long.
+func (g *Rate) mayWait(ctx context.Context, turn float64, now int64) time.Duration {
+	if g.cfg.MaxWait == 0 {
+		return 0
 	}
-	deadline, ok := ctx.Deadline()
-	return !ok || wait <= time.Until(deadline)
+	wait := g.until(turn, now)
+	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || wait > g.cfg.MaxWait {
+		return 0
+	}
+	return wait
 }
 
 // await sleeps until the turn begins, or ctx ends.
@@ -125,6 +134,7 @@ func (g *Rate) await(ctx context.Context, wait time.Duration) error {
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
+		g.gone.Add(1)
 		return context.Cause(ctx)
 	}
 	return nil
@@ -134,16 +144,16 @@ func (g *Rate) await(ctx context.Context, wait time.Duration) error {
 // arrival time is turn. It is never too short: asked again when it is over,
 // the call may begin.
 func (g *Rate) until(turn float64, now int64) time.Duration {
-	early := g.burst - 1 // so much before its turn a call may come
-	if turn-g.tokens(now) <= early {
+	ahead := turn - g.tokens(now)
+	if ahead <= g.early {
 		return 0
 	}
-	seconds := (turn - early - g.tokens(now)) / g.cfg.PerSecond
-	if seconds >= math.MaxInt64/1e9/2 {
+	nanos := math.Ceil((ahead - g.early) / g.perNano)
+	if nanos >= math.MaxInt64/2 {
 		return math.MaxInt64 / 2
 	}
-	wait := int64(math.Ceil(seconds * 1e9))
-	for step := int64(1); turn-g.tokens(now+wait) > early; step *= 2 {
+	wait := int64(nanos)
+	for step := int64(1); turn-g.tokens(now+wait) > g.early; step *= 2 {
 		wait += step // the sums above were rounded
 	}
 	return time.Duration(wait)
@@ -170,8 +180,8 @@ func (g *Rate) Stats() Stats {
 	calls := g.calls.Totals()
 	ahead := math.Float64frombits(g.arrival.Load()) - g.tokens(g.now())
 	return Stats{
-		Name: g.cfg.Name, Limit: int(g.burst), Waiting: int(g.waiting.Load()),
-		Tokens:   g.burst - max(0, ahead),
+		Name: g.cfg.Name, Limit: int(g.early) + 1, Waiting: int(g.waiting.Load()),
+		Tokens:   g.early + 1 - max(0, ahead),
 		Admitted: calls.Succeeded, Rejected: calls.Failed, Abandoned: g.gone.Load(),
 	}
 }
@@ -182,6 +192,6 @@ func (g *Rate) Idle() bool {
 }
 
 // tokens returns the time now in tokens.
-func (g *Rate) tokens(now int64) float64 { return float64(now) / 1e9 * g.cfg.PerSecond }
+func (g *Rate) tokens(now int64) float64 { return float64(now) * g.perNano }
 
 func (g *Rate) now() int64 { return int64(time.Since(g.base)) }

@@ -101,21 +101,21 @@ func (g *Throttle) Allow(ctx context.Context) (breaker.Permit, error) {
 	if ctx.Err() != nil {
 		return breaker.Permit{}, context.Cause(ctx)
 	}
-	now, draw := g.now(), g.random()
-	if !g.admit(now, draw) {
+	now := g.now()
+	if !g.admit(now) {
 		return breaker.Permit{}, g.refused
 	}
 	return breaker.NewPermit(ctx, g, now), nil
 }
 
 // admit counts a request and decides on it.
-func (g *Throttle) admit(now int64, draw float64) bool {
+func (g *Throttle) admit(now int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.turn(now)
 	p := g.refusing()
 	g.add(g.n, odds{requests: 1})
-	if draw < p && now-g.lastPass < g.spacing {
+	if p > 0 && g.random() < p && now-g.lastPass < g.spacing {
 		g.rejected++
 		return false
 	}
@@ -124,7 +124,9 @@ func (g *Throttle) admit(now int64, draw float64) bool {
 	return true
 }
 
-// Settle implements [breaker.Issuer].
+// Settle implements [breaker.Issuer]. What was accepted counts with the latest
+// request: that saves the clock, and of a backend that nobody asks it leaves
+// the window together with the request.
 func (g *Throttle) Settle(began int64, o breaker.Outcome, err error) {
 	if o == breaker.Ignored {
 		g.forget(began)
@@ -137,10 +139,8 @@ func (g *Throttle) Settle(began int64, o breaker.Outcome, err error) {
 	if !accepted {
 		return
 	}
-	now := g.now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.turn(now)
 	g.add(g.n, odds{accepts: 1})
 }
 
@@ -167,6 +167,9 @@ func (g *Throttle) forget(began int64) {
 
 // turn empties the buckets that have left the window at now. mu is held.
 func (g *Throttle) turn(now int64) {
+	if now-g.n*g.width < g.width {
+		return
+	}
 	to := now / g.width
 	for i := max(g.n+1, to-steps+1); i <= to; i++ {
 		old := &g.buckets[i%steps]
@@ -174,7 +177,7 @@ func (g *Throttle) turn(now int64) {
 		g.sum.accepts -= old.accepts
 		*old = odds{}
 	}
-	g.n = max(g.n, to)
+	g.n = to
 }
 
 // add counts in bucket n. mu is held.

@@ -20,6 +20,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func packages() []struct {
 		name string
 		rows []row
 	}{
-		{"breaker", breakerRows()},
+		{"breaker", slices.Concat(breakerRows(), mixedRows(), limitRows())},
 		{"retry", retryRows()},
 	}
 }
