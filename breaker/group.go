@@ -12,7 +12,8 @@ import (
 // Keys may come from outside. A full group forgets gates that have not been
 // used lately and are Idle, of which forgetting loses nothing. If it finds
 // none, new keys share one more gate, so that made-up keys neither bypass a
-// limit, nor fill the memory, nor push out a gate that is refusing.
+// limit, nor fill the memory, nor push out a gate that is refusing. Idle is
+// asked under the lock of the group and must not call it.
 type Group[K comparable, G Gate] struct {
 	// New returns the gate of a new key. No lock is held; of two gates made
 	// for a key at once one is dropped. Required.
