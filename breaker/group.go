@@ -30,6 +30,9 @@ type Group[K comparable, G Gate] struct {
 	overflow *member[K, G]
 }
 
+// member is a key with its gate. The flag is all that Get writes, and only
+// once per round of the hand: a clock instead of a list in order of use, which
+// every Get would have to lock.
 type member[K comparable, G Gate] struct {
 	key  K
 	gate G

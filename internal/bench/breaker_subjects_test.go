@@ -8,10 +8,13 @@ import (
 
 	resiliency "github.com/eapache/go-resiliency/breaker"
 	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/adaptivethrottler"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/failsafe-go/failsafe-go/timeout"
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/breaker/limit"
 )
 
 // single returns a breaker of the named library as its users run calls with
@@ -133,6 +136,8 @@ func ownTraps() []trap {
 		{"counts do not wrap at 2^32 (T15)", countsAreWide},
 		{"a thousand of them add no goroutine (T19)", addsNoGoroutine},
 		{"a callback may look at its breaker (T20)", callbackMayLook},
+		{"a late success keeps its place until it returns (T22)", placeIsHeld},
+		{"a throttle that refused all sees a recovery (T33)", throttleRecovers},
 	}
 }
 
@@ -254,4 +259,85 @@ func callbackMayLook(name string) (holds, na bool) {
 	case <-time.After(2 * time.Second):
 		return false, false
 	}
+}
+
+// placeIsHeld looks whether a probe that outlives its time limit still keeps
+// others out. Only keelson's breakers have a time limit; failsafe-go composes
+// one with its breaker.
+func placeIsHeld(name string) (holds, na bool) {
+	var run func(fn func() error) error
+	var open func()
+	switch name {
+	case "keelson":
+		b := breaker.New(breaker.Config{Timeout: time.Second, OpenFor: time.Second, MaxOpenFor: time.Second})
+		run = func(fn func() error) error {
+			return breaker.Run(context.Background(), b, func(context.Context) error { return fn() })
+		}
+		open = func() { b.Trip(time.Second, nil) }
+	case "failsafe-go v0.9.8":
+		b := circuitbreaker.NewBuilder[any]().WithDelay(time.Second).Build()
+		run = failsafe.With[any](b, timeout.New[any](time.Second)).Run
+		open = b.Open
+	default:
+		return false, true
+	}
+	open()
+	time.Sleep(time.Second)
+	release := make(chan struct{})
+	running := 0
+	for range 2 {
+		go func() {
+			_ = run(func() error {
+				running++
+				<-release
+				return nil
+			})
+		}()
+		time.Sleep(1500 * time.Millisecond) // beyond the time limit
+	}
+	alone := running == 1
+	close(release)
+	return alone, false
+}
+
+// throttleRecovers refuses everything for a minute, and then lets the backend
+// be well for ten.
+func throttleRecovers(name string) (holds, na bool) {
+	var call func(err error) (admitted bool)
+	switch name {
+	case "keelson":
+		g := limit.NewThrottle(limit.ThrottleConfig{Window: 10 * time.Second})
+		call = func(err error) bool {
+			p, refused := g.Allow(context.Background())
+			p.Done(err)
+			return refused == nil
+		}
+	case "failsafe-go v0.9.8":
+		g := adaptivethrottler.NewBuilder[any]().WithFailureRateThreshold(0.1, 10, 10*time.Second).WithMaxRejectionRate(1).Build()
+		call = func(err error) bool {
+			if !g.TryAcquirePermit() {
+				return false
+			}
+			if err != nil {
+				g.RecordError(err)
+			} else {
+				g.RecordSuccess()
+			}
+			return true
+		}
+	default:
+		return false, true
+	}
+	for range 6000 {
+		call(errDown)
+		time.Sleep(10 * time.Millisecond)
+	}
+	admitted := 0
+	for range 60_000 {
+		if call(nil) {
+			admitted++
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return admitted > 30_000, false
 }
