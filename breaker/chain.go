@@ -24,6 +24,7 @@ func Chain(gates ...Gate) Gate {
 	return &chain{gates: slices.Clone(gates)}
 }
 
+// chain is immutable; each admitted call carries its own links.
 type chain struct{ gates []Gate }
 
 // Allow implements [Gate].
@@ -114,7 +115,8 @@ func (l *links) Settle(_ int64, o Outcome, err error) {
 func (l *links) Cancel(int64) { l.each(l.n-1, (*Permit).Cancel) }
 
 // each calls f with the permits from number i down to the first, also if one
-// of the calls panics.
+// of the calls panics: the callback of one gate must not cost the place in
+// another.
 func (l *links) each(i int, f func(*Permit)) {
 	if i >= 0 {
 		defer l.each(i-1, f)

@@ -12,7 +12,8 @@ import (
 // Keys may come from outside. A full group forgets gates that have not been
 // used lately and are Idle, of which forgetting loses nothing. If it finds
 // none, new keys share one more gate, so that made-up keys neither bypass a
-// limit, nor fill the memory, nor push out a gate that is refusing.
+// limit, nor fill the memory, nor push out a gate that is refusing. Idle is
+// asked under the lock of the group and must not call it.
 type Group[K comparable, G Gate] struct {
 	// New returns the gate of a new key. No lock is held; of two gates made
 	// for a key at once one is dropped. Required.
@@ -29,6 +30,9 @@ type Group[K comparable, G Gate] struct {
 	overflow *member[K, G]
 }
 
+// member is a key with its gate. The flag is all that Get writes, and only
+// once per round of the hand: a clock instead of a list in order of use, which
+// every Get would have to lock.
 type member[K comparable, G Gate] struct {
 	key  K
 	gate G

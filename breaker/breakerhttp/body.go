@@ -54,7 +54,8 @@ type body struct {
 	*ending
 }
 
-// Read implements [io.Reader].
+// Read implements [io.Reader]. An error ends the response as well as its end
+// does: nobody can read on after it, and many never close.
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
@@ -66,7 +67,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements [io.Closer].
+// Close implements [io.Closer]. The connection is given back before the place
+// is, so that the next call finds it.
 func (b *body) Close() error {
 	defer b.end(nil)
 	return b.ReadCloser.Close()

@@ -86,7 +86,8 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
 }
 
-// recorder notes the status of a response.
+// recorder notes the status of a response. It stands between the handler and
+// the server for every call, so it hides nothing that the server can do.
 type recorder struct {
 	http.ResponseWriter
 	status int // 0 until the header is written
@@ -108,6 +109,7 @@ func (r *recorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
+// Write writes the header 200 if there was none, as every server does.
 func (r *recorder) Write(p []byte) (int, error) {
 	r.status = r.seen()
 	return r.ResponseWriter.Write(p)
@@ -128,8 +130,10 @@ type flusher struct {
 	http.Flusher
 }
 
+// Flush implements [http.Flusher].
 func (f flusher) Flush() { _ = f.FlushError() }
 
+// FlushError is what [http.ResponseController] looks for first.
 func (f flusher) FlushError() error {
 	f.r.status = f.r.seen()
 	return http.NewResponseController(f.r.ResponseWriter).Flush()

@@ -86,6 +86,7 @@ func (c *call) enter() (err error) {
 	return err
 }
 
+// ask returns the permit of a gate, a zero one if there is no gate.
 func ask(gate func(*http.Request) breaker.Gate, r *http.Request) (*breaker.Permit, error) {
 	if gate == nil {
 		return &breaker.Permit{}, nil

@@ -150,7 +150,9 @@ func (g *Concurrency) leave(ctx context.Context, w *waiter) error {
 	}
 }
 
-// grant gives free places to the oldest waiters. mu is held.
+// grant gives free places to the oldest waiters. The place is taken on their
+// behalf, here and not when they wake up, so that nobody can overtake them in
+// between. mu is held.
 func (g *Concurrency) grant() {
 	for g.inFlight < g.max && g.queue.Len() > 0 {
 		w := g.queue.Remove(g.queue.Front()).(*waiter)

@@ -2,6 +2,8 @@ package limit_test
 
 import (
 	"context"
+	"math"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -62,16 +64,26 @@ func TestRateDoesNotDrift(t *testing.T) {
 	}
 }
 
+// T32: whatever the rounding, RetryAfter is not too short, and not more than a
+// nanosecond too long.
 func TestCallerThatComesBackWhenToldIsAdmitted(t *testing.T) {
-	for _, perSecond := range []float64{3, 7, 1e6, 100.0 / 60, 1e-3} {
-		in(t, func(t *testing.T) {
-			g := limit.NewRate(limit.RateConfig{PerSecond: perSecond})
-			for range 10_000 {
-				time.Sleep(g.RetryAfter())
+	in(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for range 2000 {
+			g := limit.NewRate(limit.RateConfig{PerSecond: math.Exp(r.Float64()*30 - 10), Burst: 1 + r.IntN(3)})
+			time.Sleep(time.Duration(r.Int64N(int64(1000 * time.Hour))))
+			for range 20 {
+				d := g.RetryAfter()
+				if d > 2 {
+					time.Sleep(d - 2)
+					refused(t, g, "rate")
+					d = 2
+				}
+				time.Sleep(d)
 				allow(t, g)
 			}
-		})
-	}
+		}
+	})
 }
 
 // T32: a call whose turn comes after MaxWait or its deadline takes no token.
@@ -161,6 +173,22 @@ func TestRateIsNeverExceeded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// T32: after ten years a float64 of tokens is as coarse as 32 ns; RetryAfter
+// makes up for it.
+func TestCallerThatComesBackWhenToldIsAdmittedAfterYears(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 100 {
+		in(t, func(t *testing.T) {
+			g := limit.NewRate(limit.RateConfig{PerSecond: math.Exp(r.Float64() * 15)})
+			time.Sleep(10 * 365 * 24 * time.Hour)
+			for range 100 {
+				time.Sleep(g.RetryAfter())
+				allow(t, g)
+			}
+		})
+	}
 }
 
 func TestRateUnderARaceAdmitsExactlyTheBurst(t *testing.T) {

@@ -155,7 +155,9 @@ func (g *Throttle) Cancel(began int64) {
 	}
 }
 
-// forget takes a request back that began then, if it is still counted.
+// forget takes a request back that began then, if it is still counted, from the
+// bucket that counted it: taken from a later one, the window would be wrong
+// until both have left it.
 func (g *Throttle) forget(began int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -189,7 +191,8 @@ func (g *Throttle) add(n int64, o odds) {
 	g.sum.accepts += o.accepts
 }
 
-// refusing returns the probability of a refusal. mu is held.
+// refusing returns the probability of a refusal. The one in the denominator
+// keeps it below 1, so some calls always may pass. mu is held.
 func (g *Throttle) refusing() float64 {
 	r, a := float64(g.sum.requests), float64(g.sum.accepts)
 	return max(0, (r-g.cfg.K*a)/(r+1))
