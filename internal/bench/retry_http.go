@@ -69,6 +69,7 @@ func reHTTP(pool *http.Transport) http.RoundTripper {
 	return rehttp.NewTransport(pool, rehttp.RetryAll(rehttp.RetryMaxRetries(2), rehttp.RetryStatuses(http.StatusServiceUnavailable)), rehttp.ConstDelay(0))
 }
 
+//nolint:bodyclose // it takes a type argument for a response
 func failsafeHTTP(pool *http.Transport) http.RoundTripper {
 	policy := failsafehttp.NewRetryPolicyBuilder().WithMaxRetries(2).WithDelay(0).Build()
 	return failsafehttp.NewRoundTripperWithExecutor(pool, failsafe.With[*http.Response](retrypolicy.RetryPolicy[*http.Response](policy)))

@@ -84,7 +84,7 @@ func loopForm(ctx context.Context, p *retry.Policy) (err error) {
 	return err
 }
 
-func failing(context.Context) (int, error)     { return 0, errDown }
+func failing(context.Context) (int, error)   { return 0, errDown }
 func permanent(context.Context) (int, error) { return 0, retry.Permanent(errDown) }
 
 func avastBudget(b *testing.B) {
