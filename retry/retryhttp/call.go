@@ -169,34 +169,31 @@ func (c *call) send(ctx context.Context) (*http.Response, error) {
 	if c.policy.AttemptTimeout <= 0 && c.transport.Hedge == nil {
 		return c.judge(c.transport.base().RoundTrip(r))
 	}
-	own, cancel := context.WithCancelCause(index.With(c.request.Context(), index.Of(ctx)))
+	caller := c.request.Context()
+	own, cancel := context.WithCancelCause(index.With(caller, index.Of(ctx)))
 	untie := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	res, err := c.transport.base().RoundTrip(r.WithContext(own))
-	if !untie() { // too late: the attempt has ended, whatever came of it
-		if err == nil {
-			res.Body.Close()
-		}
+	switch late := !untie(); {
+	case err != nil && late:
 		return c.judge(nil, because(err, ctx))
-	}
-	if err != nil {
+	case err != nil:
 		cancel(nil)
 		return c.judge(nil, err)
+	case late && caller.Err() == nil: // timed out or beaten just now, so the body is cut off
+		res.Body.Close()
+		return c.judge(nil, context.Cause(ctx))
 	}
 	lasting(res, cancel)
 	return c.judge(res, nil)
 }
 
-// because makes sure that the error of an attempt that was cut short says so,
-// whatever Base made of it.
+// because makes sure that an attempt that was cut short says why: its own
+// context has always been cancelled, be it by a timeout.
 func because(err error, ctx context.Context) error {
-	switch cause := context.Cause(ctx); {
-	case err == nil:
-		return cause
-	case errors.Is(err, ctx.Err()):
+	if errors.Is(err, ctx.Err()) || !errors.Is(err, context.Canceled) {
 		return err
-	default:
-		return fmt.Errorf("%w: %w", cause, err)
 	}
+	return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 }
 
 // fresh is the request of an attempt: the caller's own in the first one, then
