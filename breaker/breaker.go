@@ -47,9 +47,11 @@ type Breaker struct {
 	busy           atomic.Int64          // not idle before, by failures and slow calls
 	stale, ignored atomic.Uint64
 
-	mu    sync.Mutex // held for each change of the period, never while user code runs
-	past  totals     // of sealed periods, and of all half-open ones
-	holds [Open + 1]int
+	// mu is held for each change of the period, and never while user code
+	// runs. Calls through a closed breaker do not take it.
+	mu    sync.Mutex
+	past  totals        // of sealed periods, and of all half-open ones
+	holds [Open + 1]int // in force, by state
 }
 
 // totals are what the sealed parts of a breaker have counted.
@@ -148,8 +150,9 @@ func (b *Breaker) refuse(e *epoch) (*epoch, int64, error) {
 	return nil, 0, &e.refusal.err
 }
 
-// State returns the state now. Once the open time is over that is HalfOpen;
-// the event comes with the next call.
+// State returns the state now, and changes nothing. Once the open time is over
+// that is HalfOpen; the event comes with the next call, for without a call
+// there is nothing to probe with.
 func (b *Breaker) State() State {
 	e := b.cur.Load()
 	if e.state == Open && b.now() >= e.end {

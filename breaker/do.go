@@ -69,7 +69,8 @@ func call[T any](ctx context.Context, p *Permit, fn func(context.Context) (T, er
 	return v, err
 }
 
-// callWithin is call under the time limit of p.
+// callWithin is call under the time limit of p, whose context is the one thing
+// that has to be allocated.
 func callWithin[T any](ctx context.Context, p *Permit, fn func(context.Context) (T, error)) (T, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, p.timeout, ErrTimeout)
 	defer cancel()

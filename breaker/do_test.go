@@ -223,6 +223,8 @@ func TestCallsDoNotAllocate(t *testing.T) {
 			bad := func(context.Context) (int, error) { return 0, errDown }
 			ctx := t.Context()
 			assert.Equal(t, 0.0, testing.AllocsPerRun(100, func() { _, _ = breaker.Do(ctx, b, good) }), "success")
+			run := func(context.Context) error { return nil }
+			assert.Equal(t, 0.0, testing.AllocsPerRun(100, func() { _ = breaker.Run(ctx, b, run) }), "Run")
 			assert.Equal(t, 0.0, testing.AllocsPerRun(100, func() {
 				p, _ := b.Allow(ctx)
 				p.Done(nil)

@@ -30,7 +30,8 @@ type epoch struct {
 	openFor time.Duration // that open time
 	refusal *refusal      // what refused calls get; nil if it refuses none
 
-	// Closed.
+	// Closed. What is nil is not paid for: a period without slow calls has no
+	// flights, one that refuses nothing has no refusal.
 	window  window.Window
 	flights *flights     // nil unless calls can be slow
 	streak  atomic.Int64 // failures since the last success
@@ -66,7 +67,9 @@ func (b *Breaker) newClosed(now int64, before *epoch) *epoch {
 	return e
 }
 
-// withRamp makes e, which is closed, admit few calls at first.
+// withRamp makes e, which is closed, admit few calls at first. Whether the ramp
+// is over is the one thing about a period that time changes, so it has an
+// atomic of its own: a breaker that has been well for weeks reads no clock.
 func (e *epoch) withRamp(cause error) *epoch {
 	if e.b.cfg.Ramp > 0 {
 		e.refusal = e.b.newRefusal("ramp", cause)
@@ -76,6 +79,8 @@ func (e *epoch) withRamp(cause error) *epoch {
 	return e
 }
 
+// newOpen returns an open period with its end, its error and nothing to count
+// with but a tally of refusals: it has no permits.
 func (b *Breaker) newOpen(now int64, level int, openFor time.Duration, cause error) *epoch {
 	return &epoch{
 		b: b, state: Open, level: level, began: now,
@@ -84,6 +89,8 @@ func (b *Breaker) newOpen(now int64, level int, openFor time.Duration, cause err
 	}
 }
 
+// newHalfOpen returns the period of probes after open. It keeps level and open
+// time, since only a recovery that succeeds forgets them.
 func (b *Breaker) newHalfOpen(now int64, open *epoch) *epoch {
 	return &epoch{
 		b: b, state: HalfOpen, level: open.level, began: now,
@@ -93,6 +100,8 @@ func (b *Breaker) newHalfOpen(now int64, open *epoch) *epoch {
 	}
 }
 
+// newHeld returns a period under Hold. Time does not end it because it has no
+// end, and calls do not because reason looks at held first.
 func (b *Breaker) newHeld(now int64, s State) *epoch {
 	var e *epoch
 	if s == Open {
@@ -140,7 +149,8 @@ func (e *epoch) Settle(token int64, o Outcome, err error) {
 	judged = e.b.cfg.Classify(err, o)
 }
 
-// settle counts a call and draws the consequences.
+// settle counts a call and draws the consequences. The comparison with cur is
+// for the totals alone; the counters of a period that is over are sealed.
 func (e *epoch) settle(start int64, o Outcome, err error) {
 	switch {
 	case e.state == HalfOpen:

@@ -51,7 +51,8 @@ func (f *feed) put(ev Event) {
 	f.queue = append(f.queue, ev)
 }
 
-// begin reports whether the caller is the one to deliver: nobody else does.
+// begin reports whether the caller is the one to deliver: nobody else does. A
+// callback that blocks thereby holds up the events alone, not the calls.
 func (f *feed) begin() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,7 +78,8 @@ func (f *feed) next() (ev Event, ok bool) {
 	return ev, true
 }
 
-// announce queues the event of a change. mu is held.
+// announce queues the event of a change. mu is held, so that events have the
+// order of the changes; the callback runs later, without it.
 func (b *Breaker) announce(from, to *epoch, reason string, cause error) {
 	if b.feed == nil {
 		return
@@ -118,6 +120,7 @@ func (b *Breaker) drain() {
 	done = true
 }
 
+// log writes an event. It has no ctx: no one call is the cause of a change.
 func (b *Breaker) log(ev Event) {
 	if b.cfg.Logger == nil {
 		return

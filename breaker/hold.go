@@ -21,7 +21,9 @@ func (b *Breaker) Hold(s State) (release func()) {
 }
 
 // hold adds n holds of s, and begins a new period if that changes what is in
-// force.
+// force. Holds are counted and not stacked: an operator and a health check that
+// both isolate a dependency do not know of each other, and either may let go
+// first.
 func (b *Breaker) hold(s State, n int, reason string) {
 	b.mu.Lock()
 	b.holds[s] += n

@@ -27,6 +27,7 @@ type flights struct {
 // not yet overdue.
 const young = 4
 
+// newFlights returns flights for calls that are overdue after slowAfter.
 func newFlights(slowAfter time.Duration) *flights {
 	return &flights{quarter: max(1, int64(slowAfter)/young)}
 }
@@ -45,6 +46,7 @@ func (f *flights) begin(now int64) (first bool) {
 // end takes a call off that began at start.
 func (f *flights) end(start int64) { f.add(start, -1) }
 
+// add counts where a call that began at start belongs now.
 func (f *flights) add(start, delta int64) {
 	n := f.n.Load()
 	q := n

@@ -3,6 +3,7 @@ package breaker
 import (
 	"context"
 	"sync/atomic"
+	"time"
 )
 
 // probes is the state of a half-open period. It is written with the breaker's
@@ -20,6 +21,12 @@ func (p *probes) succeeded() int { return int(uint32(p.places.Load())) }
 
 // full reports whether more probes than closing needs would be at risk.
 func (p *probes) full(limit int) bool { return p.inFlight()+p.succeeded() >= limit }
+
+// lost reports whether probes are in flight that were not settled in time,
+// which counts from the last one: the others began before it.
+func (p *probes) lost(now int64, timeout time.Duration) bool {
+	return p.inFlight() > 0 && now-p.last.Load() >= int64(timeout)
+}
 
 // take admits a probe at now. The time goes first: who sees the place taken
 // must not see the time of an earlier probe.
@@ -53,21 +60,21 @@ func (b *Breaker) firstProbe(ctx context.Context, open *epoch, now int64) (*epoc
 // probe admits a call to a half-open period, or refuses it.
 func (b *Breaker) probe(ctx context.Context, e *epoch) (*epoch, int64, error) {
 	now := b.now()
-	if b.takeProbe(e, now) {
-		return e, now, nil
-	}
-	if e.probes.full(b.cfg.Probes) && now-e.probes.last.Load() < int64(b.cfg.ProbeTimeout) {
+	switch {
+	case e.probes.lost(now, b.cfg.ProbeTimeout):
+		b.loseProbes(e, now)
+		return b.again(ctx)
+	case e.probes.full(b.cfg.Probes):
 		return b.refuse(e)
+	case b.takeProbe(e, now):
+		return e, now, nil
+	default:
+		return b.again(ctx) // in the next period, or to be refused
 	}
-	b.loseProbes(e, now)
-	return b.again(ctx) // in the next period, or for a place that came free
 }
 
-// takeProbe takes a place, if there is one.
+// takeProbe takes a place, if there still is one.
 func (b *Breaker) takeProbe(e *epoch, now int64) bool {
-	if e.probes.full(b.cfg.Probes) {
-		return false
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.cur.Load() != e || e.probes.full(b.cfg.Probes) {
@@ -77,12 +84,13 @@ func (b *Breaker) takeProbe(e *epoch, now int64) bool {
 	return true
 }
 
-// loseProbes gives up probes that were not settled in time.
+// loseProbes gives up probes that were not settled in time. They were lost
+// when their time was over, not when a call happens to notice: the open time
+// counts from then, and may be over as well.
 func (b *Breaker) loseProbes(e *epoch, now int64) {
-	next := b.newReopened(now, e, nil)
+	next := b.newReopened(addSaturating(e.probes.last.Load(), int64(b.cfg.ProbeTimeout)), e, nil)
 	b.mu.Lock()
-	if e.probes.full(b.cfg.Probes) && now-e.probes.last.Load() >= int64(b.cfg.ProbeTimeout) &&
-		b.change(e, next, "probe-lost", nil) {
+	if e.probes.lost(now, b.cfg.ProbeTimeout) && b.change(e, next, "probe-lost", nil) {
 		b.past.lost += uint64(e.probes.inFlight())
 	}
 	b.mu.Unlock()

@@ -34,6 +34,34 @@ func TestLostProbeIsReclaimed(t *testing.T) {
 	})
 }
 
+// T3: a probe that was lost long ago costs no further open time.
+func TestProbeLostLongAgoIsFollowedByAProbe(t *testing.T) {
+	in(t, func(t *testing.T) {
+		var j journal
+		b := breaker.New(breaker.Config{ProbeTimeout: time.Minute, MaxOpenFor: time.Minute, OnEvent: j.add})
+		half(t, b)
+		allow(t, b) // and forget it
+		time.Sleep(2*time.Minute + 6*time.Second)
+		assert.NoError(t, call(b, nil))
+		assert.Equal(t, breaker.Closed, b.State())
+		assert.Equal(t, []string{"trip", "timer", "probe-lost", "timer", "recovered"}, j.reasons())
+	})
+}
+
+// T3: a lost probe is given up also while other places are free, or the good
+// probes that come then would wait for it.
+func TestProbeIsLostWhilePlacesAreFree(t *testing.T) {
+	in(t, func(t *testing.T) {
+		b := breaker.New(breaker.Config{Probes: 2, ProbeTimeout: time.Minute, MaxOpenFor: time.Minute})
+		half(t, b)
+		allow(t, b) // and forget it
+		time.Sleep(3 * time.Minute)
+		calls(t, b, 2, nil)
+		assert.Equal(t, breaker.Closed, b.State())
+		assert.Equal(t, uint64(1), b.Stats().LostProbes)
+	})
+}
+
 // T4: Done twice, Done after Cancel, Cancel after Done count once.
 func TestPermitCountsOnce(t *testing.T) {
 	again := map[string]func(p *breaker.Permit){

@@ -43,7 +43,8 @@ func (b *Breaker) Stats() Stats {
 	return s
 }
 
-// snapshot returns the statistics with e as the period now. mu is held.
+// snapshot returns the statistics with e as the period now. mu is held, or a
+// period could be sealed in between and be missing from both sums.
 func (b *Breaker) snapshot(e *epoch) Stats {
 	now := b.now()
 	s := Stats{

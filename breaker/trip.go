@@ -9,6 +9,8 @@ import (
 )
 
 // judge opens the breaker if a call that failed or was slow is one too many.
+// Of many that find so at once one makes the change; the others lose the
+// comparison in change, whatever reason they had.
 func (e *epoch) judge(now int64, failed, slow bool, err error) {
 	b := e.b
 	b.busy.Store(addSaturating(now, int64(b.cfg.MaxOpenFor)))
@@ -52,7 +54,8 @@ func (e *epoch) reason(now int64, failed, slow bool) string {
 	}
 }
 
-// counts returns what the window holds, with the overdue calls as slow ones.
+// counts returns what the window holds, with the overdue calls as slow ones:
+// in a rate, a call that has not come back counts like one that came too late.
 func (e *epoch) counts(now int64) (c window.Counts, overdue uint64) {
 	c = e.window.Read(now)
 	if e.flights != nil {
@@ -71,8 +74,9 @@ func (b *Breaker) tooSlow(c window.Counts) bool {
 	return b.cfg.SlowAfter > 0 && b.reached(c.Slow, c.Calls, b.cfg.SlowRate)
 }
 
-// reached reports whether part/all >= rate. Counts stay below 2^43 (660 cells
-// of 2^31), so the products fit.
+// reached reports whether part/all >= rate, in integers: a quotient of floats
+// misses 7 % and 57 %. Counts stay below 2^42 (1,300 words of 2^31 in the
+// largest window), so the products fit.
 func (b *Breaker) reached(part, all uint64, rate float64) bool {
 	return all >= uint64(b.cfg.MinCalls) && part*million >= parts(rate)*all
 }
@@ -91,7 +95,9 @@ func (b *Breaker) trip(e *epoch, now int64, reason string, cause error) {
 	b.deliver()
 }
 
-// openTime returns how long to stay open after so many failed recoveries.
+// openTime returns how long to stay open after so many failed recoveries. It
+// asks the deciding error, which is code of somebody else: no lock is held, and
+// no state shows yet that an end is being looked for.
 func (b *Breaker) openTime(level int, cause error) time.Duration {
 	d := int64(b.cfg.OpenFor)
 	for range level {

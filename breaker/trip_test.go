@@ -79,6 +79,29 @@ func TestNoProbeRightAfterOpening(t *testing.T) {
 	}
 }
 
+// spy is a failure that looks at the breaker while it is asked how long to stay
+// open.
+type spy struct {
+	error
+	b    *breaker.Breaker
+	seen *breaker.State
+}
+
+func (s spy) RetryAfter() time.Duration {
+	*s.seen = s.b.State()
+	return time.Minute
+}
+
+// T9: the end of the open time is known before anybody can see Open, and no
+// lock is held while the error is asked for it.
+func TestEndIsKnownBeforeTheStateChanges(t *testing.T) {
+	b := breaker.New(breaker.Config{Consecutive: 1})
+	seen := breaker.HalfOpen
+	calls(t, b, 1, spy{errDown, b, &seen})
+	assert.Equal(t, breaker.Closed, seen)
+	assert.True(t, b.RetryAfter() > 59*time.Second)
+}
+
 // T10: a rate trips at the first count that reaches it, for every percentage.
 func TestRateTripsExactlyAtThePercentage(t *testing.T) {
 	for percent := 1; percent <= 100; percent++ {

@@ -77,6 +77,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return o.runPage(ctx, s, script, log, stdout, stderr)
 }
 
+// serveAlone runs one service in the foreground: what a container or an init
+// system would start.
 func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.Logger, stdout, stderr io.Writer) int {
 	svc, err := shop.FindService(o.service)
 	if err != nil {
@@ -106,6 +108,8 @@ func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.
 	return 0
 }
 
+// runCheck runs a scenario without a page. Its verdict is the exit code; what
+// it prints is for those who want to know why.
 func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Script, stdout, stderr io.Writer) int {
 	result, err := scenario.Run(ctx, s, script, scenario.Options{Length: o.length, RPS: o.rps, Settle: true})
 	h := scenario.Header{
@@ -129,6 +133,7 @@ func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Sc
 	return 0
 }
 
+// runPage serves the page until Ctrl-C.
 func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Script, log *slog.Logger, stdout, stderr io.Writer) int {
 	ln, err := wire.TCP{}.Listen(o.addr)
 	if err != nil && !o.addrGiven {
@@ -155,6 +160,7 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	return 0
 }
 
+// openBrowser is a convenience, so a failure is a remark and no error.
 func openBrowser(url string, log *slog.Logger) {
 	argv := map[string][]string{"darwin": {"open"}, "windows": {"rundll32", "url.dll,FileProtocolHandler"}}[runtime.GOOS]
 	if argv == nil {

@@ -21,6 +21,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -119,7 +120,7 @@ func packages() []struct {
 		name string
 		rows []row
 	}{
-		{"breaker", breakerRows()},
+		{"breaker", slices.Concat(breakerRows(), mixedRows(), limitRows())},
 		{"retry", retryRows()},
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +16,10 @@ import (
 func op() (int, error) { return 1, nil }
 
 func retryRows() []row {
+	return slices.Concat(loopRows(), budgetRows(), hedgeRows(), httpRows())
+}
+
+func loopRows() []row {
 	return []row{
 		{
 			name: "retry: Do, success at once",

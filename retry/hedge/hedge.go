@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/retry"
+	"github.com/keelson-go/keelson/retry/internal/index"
 )
 
 // Policy says when to make extra attempts. The zero value and nil are ready to
@@ -88,14 +89,11 @@ func Run(ctx context.Context, p *Policy, fn func(context.Context) error) error {
 	return err
 }
 
-type indexKey struct{}
-
 // Index is the number of the attempt whose context ctx is, or comes from: 0 in
 // the primary, 1, 2, ... in extra attempts, and 0 outside of Do. Use it to pick
 // another replica.
 func Index(ctx context.Context) int {
-	index, _ := ctx.Value(indexKey{}).(int)
-	return index
+	return index.Of(ctx)
 }
 
 func (p *Policy) max() int {

@@ -246,6 +246,18 @@ func TestIndex(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+func TestIndexOfNestedCallsIsTheirOwn(t *testing.T) {
+	indices, err := hedge.Do(t.Context(), nil, func(ctx context.Context) ([2]int, error) {
+		if hedge.Index(ctx) == 0 {
+			return [2]int{}, errDown
+		}
+		inner, err := hedge.Do(ctx, nil, func(ctx context.Context) (int, error) { return hedge.Index(ctx), nil }, nil)
+		return [2]int{hedge.Index(ctx), inner}, err
+	}, nil)
+	assert.NoError(t, err)
+	assert.Equal(t, [2]int{1, 0}, indices)
+}
+
 func TestAllocationCeiling(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()

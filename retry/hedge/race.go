@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/retry"
+	"github.com/keelson-go/keelson/retry/internal/index"
 )
 
 // race is one call of Do. The caller's goroutine makes the primary attempt;
@@ -157,11 +158,8 @@ func (r *race[T]) extra(index int) {
 	returned = true
 }
 
-func (r *race[T]) call(index int) (T, error) {
-	if index == 0 {
-		return r.fn(r.inner)
-	}
-	return r.fn(context.WithValue(r.inner, indexKey{}, index))
+func (r *race[T]) call(n int) (T, error) {
+	return r.fn(index.With(r.inner, n))
 }
 
 // run settles an attempt, and makes those that replace it.

@@ -23,7 +23,7 @@ const (
 	// many again before they reach the neighbour.
 	heavy = 1<<30 | 1<<61
 
-	// hot is how many successes a cell takes before it is worth rows.
+	// hot is how many calls of a kind a cell takes before it is worth rows.
 	hot uint64 = 1 << 14
 )
 
@@ -78,17 +78,17 @@ func (t *Tally) Seal() Totals {
 
 // add counts one call in cell i, unless the tally is sealed.
 func (t *Tally) add(i int, failed bool) bool {
-	one := oneSuccess
+	shift := 0
 	if failed {
-		one = oneFailure
+		shift = 31
 	}
 	var v uint64
 	if r := t.rows.Load(); r != nil {
-		v = r.mine().cells[i].Add(one)
+		v = r.mine().cells[i].Add(1 << shift)
 	} else {
-		v = t.base[i].Add(one)
+		v = t.base[i].Add(1 << shift)
 	}
-	if v&(sealed|heavy) == 0 && v&side != hot {
+	if v&(sealed|heavy) == 0 && v>>shift&side != hot {
 		return true
 	}
 	return t.settle(i, v)

@@ -88,7 +88,7 @@ func (t *Time) bucket(now int64) int64 {
 // rotate empties the buckets between the last one used and that of now, and
 // publishes the new number after that. A call that saw the old number waits
 // here for the lock: were the number published first, the burst that follows
-// a gap would be counted and then wiped (T12).
+// a gap would be counted and then wiped.
 func (t *Time) rotate(now int64) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

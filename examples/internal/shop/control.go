@@ -61,6 +61,8 @@ func (s *Shop) Inject(r fault.Rule) (fault.Rule, error) {
 	return r, nil
 }
 
+// clearAfter waits for the end of a fault with a time, unless it is cleared
+// before that or the shop ends.
 func (s *Shop) clearAfter(ctx context.Context, r fault.Rule) {
 	t := time.NewTimer(r.For)
 	defer t.Stop()
@@ -135,6 +137,7 @@ func (s *Shop) push(target *replica) error {
 	return s.put("http://"+target.addr+"/_control/faults", body)
 }
 
+// put sends a body with the secret of this run, within one second.
 func (s *Shop) put(url string, body []byte) error {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 	defer cancel()

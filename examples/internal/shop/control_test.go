@@ -119,6 +119,29 @@ func TestUnknownNamesSayWhatThereIs(t *testing.T) {
 	})
 }
 
+// The stream carries the state ten times a second, points for the charts five
+// times, and each change when it happens.
+func TestTheStreamHasItsRates(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		c := s.Hub().Join("")
+		defer c.Leave()
+		_, err := c.Take()
+		require.NoError(t, err)
+		inject(t, s, "error=100%")
+		time.Sleep(time.Second)
+		frames, err := c.Take()
+		require.NoError(t, err)
+		kinds := map[string]int{}
+		for _, f := range frames {
+			kinds[f.Kind]++
+		}
+		assert.InDelta(t, 10, float64(kinds["state"]), 1)
+		assert.InDelta(t, 5, float64(kinds["load"]), 1)
+		assert.Equal(t, 1, kinds["fault"])
+		assert.True(t, kinds["retry"] > 0 && kinds["breaker"] > 0 && kinds["log"] > 0, "%v", kinds)
+	})
+}
+
 // T28: what a page starts with does not grow with the age of the shop.
 func TestTheSnapshotIsBounded(t *testing.T) {
 	busy(t, func(t *testing.T, s *shop.Shop) {

@@ -62,6 +62,7 @@ type Shop struct {
 	scenario *runningScenario // nil when none runs
 }
 
+// activeFault is a fault in force, and how to end the wait for its end.
 type activeFault struct {
 	rule   fault.Rule
 	since  time.Time
@@ -212,6 +213,8 @@ func (s *Shop) watch(r *replica) {
 	}
 }
 
+// health asks once. Whoever refuses the connection is stopped; whoever takes it
+// and does not answer well within the limit is failing.
 func (s *Shop) health(addr string) string {
 	ctx, cancel := context.WithTimeout(s.ctx, s.config.Preset.HealthLimit)
 	defer cancel()

@@ -138,6 +138,9 @@ func (c *Collector) Ingest(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// take keeps one record and passes on what a page shows at once. A kind that is
+// not known is dropped: a service that is newer than control must not be
+// refused for what it says in addition.
 func (c *Collector) take(rec wire.Record) {
 	switch rec.Kind {
 	case "stats":
@@ -156,6 +159,9 @@ func (c *Collector) take(rec wire.Record) {
 	}
 }
 
+// setStats takes a snapshot of a service. Totals that fall mean that the
+// service has been restarted; a rate over that point would be negative, so the
+// past is forgotten.
 func (c *Collector) setStats(name string, at time.Time, s wire.Stats) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

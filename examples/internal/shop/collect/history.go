@@ -14,6 +14,8 @@ import (
 // differences over one second.
 type prior []breakerTotals
 
+// breakerTotals is the part of a breaker's statistics that the charts need. All
+// of them grow only, until the service is restarted.
 type breakerTotals struct {
 	State                                string
 	Succeeded, Failed, Ignored, Rejected uint64

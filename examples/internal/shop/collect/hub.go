@@ -63,6 +63,8 @@ func (h *Hub) Publish(kind string, data any, fleeting bool) {
 	}
 }
 
+// keep puts f into the ring. What leaves it is remembered by number alone: a
+// client that has seen less than that cannot go on without a gap.
 func (h *Hub) keep(f Frame) {
 	if len(h.ring) == ringFrames {
 		h.evicted = h.ring[0].Seq
@@ -80,11 +82,14 @@ func (h *Hub) Seq() uint64 {
 
 // Client is one reader of the stream.
 type Client struct {
-	hub    *Hub
-	wake   chan struct{} // holds one token when there is something to read
-	done   chan struct{} // closed with the hub
-	queue  []Frame       // guarded by hub.mu
-	resync bool          // guarded by hub.mu: frames were lost, or were never had
+	hub  *Hub
+	wake chan struct{} // holds one token when there is something to read
+	done chan struct{} // closed with the hub
+
+	// Guarded by hub.mu.
+	backlog []Frame // what a client that has come back had missed; up to the whole ring
+	queue   []Frame // what came since, at most 256
+	resync  bool    // frames were lost, or were never had
 }
 
 // Join adds a client. lastID is the id of the last frame it has seen: if that is
@@ -101,9 +106,7 @@ func (h *Hub) Join(lastID string) *Client {
 	last, ok := h.parse(lastID)
 	if ok && last >= h.evicted && last <= h.seq {
 		first, _ := slices.BinarySearchFunc(h.ring, last+1, func(f Frame, seq uint64) int { return cmp.Compare(f.Seq, seq) })
-		for _, f := range h.ring[first:] {
-			c.offer(f)
-		}
+		c.backlog = slices.Clone(h.ring[first:])
 	} else {
 		c.resync = true
 	}
@@ -129,6 +132,7 @@ func (c *Client) offer(f Frame) {
 	c.signal()
 }
 
+// signal leaves one token at most, since one Take fetches everything.
 func (c *Client) signal() {
 	select {
 	case c.wake <- struct{}{}:
@@ -147,8 +151,8 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 // holds what was lost and what was queued.
 func (c *Client) Take() ([]Frame, error) {
 	c.hub.mu.Lock()
-	frames, resync, seq := c.queue, c.resync, c.hub.seq
-	c.queue, c.resync = nil, false
+	frames, resync, seq := append(c.backlog, c.queue...), c.resync, c.hub.seq
+	c.backlog, c.queue, c.resync = nil, nil, false
 	c.hub.mu.Unlock()
 	if !resync {
 		return frames, nil
@@ -163,6 +167,8 @@ func (c *Client) Take() ([]Frame, error) {
 // ID is the frame's id on the wire, RUN-SEQ.
 func (h *Hub) ID(f Frame) string { return fmt.Sprintf("%s-%d", h.run, f.Seq) }
 
+// parse reads an id of this run. Another run's numbers look the same and mean
+// other frames, hence the name in front.
 func (h *Hub) parse(id string) (uint64, bool) {
 	run, seq, ok := strings.Cut(id, "-")
 	n, err := strconv.ParseUint(seq, 10, 64)

@@ -47,6 +47,8 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// format writes frames as events. Data is JSON on one line, so it cannot
+// contain the line breaks that would end an event early.
 func (h *Hub) format(frames []Frame) []byte {
 	var b bytes.Buffer
 	for _, f := range frames {
@@ -55,6 +57,8 @@ func (h *Hub) format(frames []Frame) []byte {
 	return b.Bytes()
 }
 
+// write sends b at once and reports whether the client is still there. A
+// failure is not told to anybody: leaving is what clients do.
 func write(rc *http.ResponseController, w http.ResponseWriter, b []byte) bool {
 	if rc.SetWriteDeadline(time.Now().Add(writeLimit)) != nil {
 		return false

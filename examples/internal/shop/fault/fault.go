@@ -53,6 +53,8 @@ func Parse(target string, words []string) (Rule, error) {
 	return r, nil
 }
 
+// set reads one word. The kind comes first, because what may follow depends on
+// it: a status belongs to an error, a jitter to a latency.
 func (r *Rule) set(first bool, key, value string) (err error) {
 	switch {
 	case first && key == string(Latency):
@@ -94,6 +96,8 @@ func duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// percent reads a share. NaN is refused by the form of the comparison: it is
+// not above zero.
 func percent(text string) (float64, error) {
 	digits, ok := strings.CutSuffix(text, "%")
 	p, err := strconv.ParseFloat(digits, 64)

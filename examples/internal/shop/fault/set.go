@@ -21,6 +21,8 @@ type Set struct {
 	rules []*active // replaced, never changed
 }
 
+// active is a rule in force. The count belongs to the rule, so other rules and
+// their order do not change which request it hits.
 type active struct {
 	Rule
 	seed uint64        // of this rule's draws
@@ -99,6 +101,7 @@ func (s *Set) Apply(w http.ResponseWriter, r *http.Request) (*Injected, error) {
 	return nil, nil
 }
 
+// sleep waits for d, or less when the client leaves or the service ends.
 func (s *Set) sleep(r *http.Request, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -49,6 +49,8 @@ func New(n *wire.Node) *http.ServeMux {
 	return mux
 }
 
+// forward passes one request on, with the whole body in memory: it is 64 KiB at
+// most, and a body that has been read can be sent again.
 func (rt route) forward(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(rt.Methods, r.Method) {
 		w.Header().Set("Allow", strings.Join(rt.Methods, ", "))
@@ -98,6 +100,7 @@ func (rt route) answer(w http.ResponseWriter, a *wire.Response) {
 	_, _ = w.Write(a.Body) // the client is gone if this fails
 }
 
+// pick returns the headers that are on the list and present.
 func pick(h http.Header, keys []string) http.Header {
 	out := make(http.Header, len(keys))
 	for _, key := range keys {

@@ -193,6 +193,9 @@ func (g *Generator) do(ctx context.Context, c call) Counts {
 	return judge(resp)
 }
 
+// judge tells the fate of a request by its answer. A 503 that says when to come
+// back is a plain refusal; an error on purpose is a failure and not a bug; what
+// is left is what the API never promises.
 func judge(r *http.Response) Counts {
 	switch code := r.StatusCode; {
 	case code < 300:

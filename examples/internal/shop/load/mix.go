@@ -42,6 +42,8 @@ var mix = []operation{
 	}},
 }
 
+// buildOrder orders for Alice or Bob, by turns of the clock: no draw is spent,
+// so the sequence of operations depends on the seed alone.
 func buildOrder(_ *Generator, due time.Time) call {
 	body := fmt.Appendf(nil, `{"userId":%d}`, 1+due.UnixMilli()%2) // Alice or Bob
 	return call{Order, http.MethodPost, "/api/orders", body}

@@ -65,6 +65,8 @@ func (r *recorder) ended(c Counts, latency time.Duration) {
 	r.add(c, latency)
 }
 
+// add counts c now. A slot is reused when its time comes round again; its
+// number tells that what it holds is ten seconds old.
 func (r *recorder) add(c Counts, latency time.Duration) {
 	number := time.Now().UnixNano() / int64(slot)
 	r.mu.Lock()

@@ -43,6 +43,9 @@ func New(n *wire.Node) *http.ServeMux {
 	return mux
 }
 
+// create takes an order. Everything that can be wrong with the request itself
+// is found before users is asked: a call to another service is the dearest
+// check.
 func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		UserID int `json:"userId"`
@@ -77,6 +80,7 @@ func (s *Service) checkUser(ctx context.Context, id int) error {
 	return nil
 }
 
+// add keeps o and forgets the order that is maxOrders older.
 func (s *Service) add(o Order) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

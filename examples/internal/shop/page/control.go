@@ -83,6 +83,7 @@ func addFault(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 	return map[string]string{"id": rule.ID, "target": rule.Target, "fault": rule.String()}, nil
 }
 
+// steer stops, starts or restarts a service.
 func steer(shop Shop, name, action string) (any, error) {
 	actions := map[string]func(string) error{"stop": shop.StopService, "start": shop.StartService, "restart": shop.RestartService}
 	act, ok := actions[action]
@@ -92,6 +93,8 @@ func steer(shop Shop, name, action string) (any, error) {
 	return map[string]string{"service": name, "done": action}, act(name)
 }
 
+// setLoad takes {rps}. A pointer tells an absent member from a zero, which is a
+// rate like any other.
 func setLoad(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 	var in struct{ RPS *int }
 	if err := wire.Decode(w, r, &in, "rps"); err != nil {

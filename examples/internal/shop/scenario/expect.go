@@ -25,6 +25,7 @@ type Expect struct {
 	to    time.Duration // 0 with atEnd
 }
 
+// when says which samples count.
 type when int
 
 const (
@@ -35,6 +36,7 @@ const (
 
 var operators = []string{"=", "!=", "<", "<=", ">", ">="}
 
+// parseExpect reads what follows the word expect.
 func parseExpect(words []string) (e Expect, err error) {
 	if len(words) < 3 {
 		return e, fmt.Errorf("expect: want a path, an operator and a value")
@@ -49,6 +51,8 @@ func parseExpect(words []string) (e Expect, err error) {
 	return e, e.parseWhen(words[3:])
 }
 
+// number reads a number, or a duration as its milliseconds, the unit of all
+// times in the document. Anything else is a word.
 func number(text string) (n float64, word bool) {
 	if n, err := strconv.ParseFloat(text, 64); err == nil {
 		return n, false
@@ -106,6 +110,8 @@ type judge struct {
 	outcome Outcome
 }
 
+// newJudge starts with the verdict of an expectation that was never looked at,
+// which is a failure: a check that did not run has not passed.
 func newJudge(e Expect) *judge {
 	return &judge{Expect: e, outcome: Outcome{Text: e.Text, Wanted: e.op + " " + e.value, Got: "never looked at"}}
 }
@@ -151,6 +157,8 @@ func (j *judge) decide(t time.Duration, s *sample) {
 	j.outcome.OK = j.holds(got)
 }
 
+// holds compares. A path that leads nowhere never holds, not even with "!=": a
+// typing error in a script must not pass for a result.
 func (j *judge) holds(got any) bool {
 	if text, ok := got.(string); ok || j.word {
 		equal := ok && text == j.value

@@ -99,6 +99,8 @@ func Run(ctx context.Context, shop Shop, script Script, o Options) (Result, erro
 	return result, err
 }
 
+// loop does what is due and looks, ten times a second. Steps come before the
+// sample of the same moment, so "at 5s" is over when 5s is judged.
 func (r *run) loop(ctx context.Context, length time.Duration) error {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
@@ -165,6 +167,8 @@ func (r *run) restore() {
 	}
 }
 
+// look takes a sample in the form in which clients get it, as JSON: what a
+// script can name is what GET /state shows, no more and no less.
 func (r *run) look(t time.Duration, last bool) error {
 	raw, err := json.Marshal(r.shop.State())
 	if err != nil {

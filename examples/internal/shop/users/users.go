@@ -60,6 +60,7 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 	return wire.WriteJSON(w, http.StatusOK, page)
 }
 
+// number reads a query parameter; what is absent has its default.
 func number(r *http.Request, name string, absent int) (int, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
@@ -72,6 +73,8 @@ func number(r *http.Request, name string, absent int) (int, error) {
 	return n, nil
 }
 
+// create signs a user up. An id in the body is refused by Decode, since it is
+// not on the list of what a client may set.
 func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
 	var in struct{ Name, Email string }
 	if err := wire.Decode(w, r, &in, "name", "email"); err != nil {

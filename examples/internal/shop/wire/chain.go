@@ -11,6 +11,7 @@ import (
 	"time"
 )
 
+// contextKey keeps this package's values apart from those of others.
 type contextKey int
 
 const (
@@ -24,6 +25,8 @@ func TraceID(ctx context.Context) string {
 	return id
 }
 
+// logger returns the node's logger with the trace id. It is made when there is
+// something to log, not for every request.
 func logger(ctx context.Context) *slog.Logger {
 	if l, ok := ctx.Value(loggerKey).(*slog.Logger); ok {
 		return l.With("trace", TraceID(ctx))
@@ -74,6 +77,9 @@ func quiet(r *http.Request) bool {
 	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats"
 }
 
+// afterPanic answers a request whose handler has panicked with a 500, or goes
+// on panicking where an answer is impossible: net/http then cuts the
+// connection, and the client sees that the answer is not whole.
 func (n *Node) afterPanic(w *statusWriter, r *http.Request, v any) {
 	err, _ := v.(error)
 	switch {

@@ -65,6 +65,7 @@ func (e *StatusError) RetryAfter() time.Duration {
 	return time.Duration(s) * time.Second
 }
 
+// gaveUp is the callee that the answering service has given up on; "" if none.
 func (e *StatusError) gaveUp() string { return e.Response.Header.Get(HeaderGaveUp) }
 
 // classify keeps two kinds of answers out of a breaker's verdict. A callee that
@@ -106,6 +107,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	})
 }
 
+// idempotent reports whether r may be sent twice: by its method, or because a
+// key lets the callee recognise the second.
 func idempotent(r Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:

@@ -143,6 +143,8 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 	return describeMisses(mux)
 }
 
+// health says whether the service should get requests. One that is about to
+// stop is alive and says no.
 func (n *Node) health(w http.ResponseWriter, _ *http.Request) error {
 	if n.draining.Load() {
 		return NewProblem(http.StatusServiceUnavailable, "draining", "the service is about to stop")

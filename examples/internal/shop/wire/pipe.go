@@ -63,6 +63,9 @@ func (p *Pipe) DialContext(ctx context.Context, _, addr string) (net.Conn, error
 	}
 }
 
+// pipeListener hands connections over by a channel without a buffer: a dial
+// returns when Accept has taken the other end, so nothing is left between the
+// two when either side closes.
 type pipeListener struct {
 	network *Pipe
 	addr    pipeAddr

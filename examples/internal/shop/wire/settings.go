@@ -43,6 +43,8 @@ func (s Settings) Validate() error {
 	return s.breaker("check", s.PerTry).Validate()
 }
 
+// longestPauses is the time that the waits between the tries of one call take
+// at most; jitter only shortens them.
 func (s Settings) longestPauses() (sum time.Duration) {
 	for i := range s.Attempts - 1 {
 		sum += s.Pause << i

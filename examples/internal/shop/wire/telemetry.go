@@ -83,6 +83,8 @@ type telemetry struct {
 	dropped uint64
 }
 
+// add records data; on a nil t it does nothing, which is a node without a
+// collector.
 func (t *telemetry) add(kind string, at time.Time, data any) {
 	if t == nil {
 		return
@@ -100,6 +102,7 @@ func (t *telemetry) add(kind string, at time.Time, data any) {
 	t.records = append(t.records, Record{Kind: kind, Service: t.service, At: at, Data: raw})
 }
 
+// lost is the number of records that nobody will ever see.
 func (t *telemetry) lost() uint64 {
 	if t == nil {
 		return 0
@@ -142,6 +145,7 @@ func (t *telemetry) push(ctx context.Context) {
 	}
 }
 
+// take removes the oldest records, one batch at most.
 func (t *telemetry) take() []Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -163,6 +167,7 @@ func (t *telemetry) putBack(batch []Record) {
 	t.records = all
 }
 
+// send posts a batch, a record per line, within a second.
 func (t *telemetry) send(ctx context.Context, batch []Record) error {
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()

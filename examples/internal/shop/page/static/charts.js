@@ -21,7 +21,7 @@ const CHARTS = [
   },
   {
     plot: "c-calls", readout: "r-calls", stacked: true, unit: "/s", axis: true,
-    series: [["answered", "ok"], ["failed", "failed"], ["refused by breaker", "refused"]],
+    series: [["answered", "ok"], ["failed", "failed"], ["refused", "refused"]],
     more: [["tries per call", (p) => (p.breakers[BREAKER]?.tries ?? 0).toFixed(2)]],
     values: (p) => { const b = p.breakers[BREAKER]; return b ? [b.passed, b.failed, b.rejected] : [null, null, null]; },
   },

@@ -57,7 +57,10 @@ function faultBar(plot, s) {
   ctx.lineWidth = 1.5;
   ctx.strokeRect(a + 0.75, 3.75, w - 1.5, ROW - 8);
   const [, kind] = s.name.split(" ");
-  label(ctx, NAMES[kind] ?? kind, a, w, ROW / 2, colour("--fault-ink"));
+  const text = NAMES[kind] ?? kind;
+  if (label(ctx, text, a, w, ROW / 2, colour("--fault-ink"))) return;
+  const before = a - ctx.measureText(text).width - 6; // a bar that is too short has its name beside it
+  ctx.fillText(text, before > plot.left ? before : a + w + 6, ROW / 2);
 }
 
 function drawStrip(plot, strip, y) {
@@ -79,10 +82,12 @@ function drawStrip(plot, strip, y) {
   }
 }
 
+// label writes text into a block if it fits, and says whether it did.
 function label(ctx, text, a, w, y, ink) {
-  if (ctx.measureText(text).width + 10 > w) return;
   ctx.fillStyle = ink;
+  if (ctx.measureText(text).width + 10 > w) return false;
   ctx.fillText(text, a + 6, y);
+  return true;
 }
 
 let pattern = null, patternKey = "";

@@ -32,7 +32,11 @@ function drawTime() {
   panels.charts.draw(store, from, to);
 }
 
+const tagline = document.querySelector(".tagline");
+
 function drawState() {
+  const { sabotage } = store.state;
+  if (sabotage) tagline.textContent = `Broken on purpose: ${sabotage}`;
   drawStory(store);
   panels.map.draw(store);
   panels.controls.draw(store);

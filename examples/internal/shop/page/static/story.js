@@ -33,6 +33,10 @@ function tell(store, b) {
   const order = point?.ops.order;
   const calls = point?.breakers["orders/users"];
   if (b.state === "closed" && faults.length > 0) {
+    if (b.threshold === 0) {
+      return ["watch", `Users ${WORDS[faults[0]]}, and the breakers are switched off.`,
+        `Nothing ends the waiting: every order asks again, up to its time limit${latency(order, ". The median order takes ")}.`];
+    }
     const share = b.calls > 0 ? Math.round((100 * b.failures) / b.calls) : 0;
     return ["watch", `Users ${WORDS[faults[0]]}.`,
       `Orders still asks, and every order waits for it. ${share} % of the calls in the window failed; at ${Math.round(b.threshold * 100)} % the breaker opens.`];

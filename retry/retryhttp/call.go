@@ -1,0 +1,238 @@
+package retryhttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/keelson-go/keelson/retry"
+	"github.com/keelson-go/keelson/retry/hedge"
+	"github.com/keelson-go/keelson/retry/internal/index"
+)
+
+// call is one RoundTrip that is more than a success at once.
+type call struct {
+	transport  *Transport
+	request    *http.Request // the caller's, or a copy with a key
+	policy     retry.Policy  // a copy, which drains before each wait
+	idempotent bool
+
+	first  func() (*http.Response, error) // the outcome of an attempt made before; nil when there is none
+	rounds int                            // attempts of the loop; each may be several, hedged
+
+	// The last outcome, for the time when retrying stops.
+	response *http.Response // its body is open; nil after a wait, or if there was none
+	failure  error          // without the mark that it may have got
+
+	mu   sync.Mutex // hedged attempts run side by side
+	sent bool       // the caller's body was handed to Base, which closes it
+	open []*http.Response
+}
+
+func newCall(t *Transport, r *http.Request) *call {
+	c := &call{transport: t, request: r, policy: *t.policy()}
+	if t.wantsKey(r) {
+		if key := t.IdempotencyKey(); key != "" {
+			c.request = r.WithContext(r.Context()) // a shallow copy
+			c.request.Header = r.Header.Clone()
+			if c.request.Header == nil {
+				c.request.Header = http.Header{}
+			}
+			c.request.Header.Set(keyHeader, key)
+		}
+	}
+	c.idempotent = t.idempotent(c.request)
+	c.policy.Retryable = t.accepts
+	c.policy.OnEvent = c.event
+	return c
+}
+
+// goOn is do after a first attempt with the caller's own request.
+func (c *call) goOn(res *http.Response, err error) (*http.Response, error) {
+	c.sent = true
+	c.first = func() (*http.Response, error) { return c.judge(res, err) }
+	if ctx := c.request.Context(); ctx.Err() != nil {
+		return c.end(c.left(ctx))
+	}
+	return c.do()
+}
+
+// left is what the loop would return had it made the first attempt itself, and
+// ctx ended during that. A loop that is started now would not begin at all.
+func (c *call) left(ctx context.Context) error {
+	err := c.round(ctx)
+	if err == nil {
+		return nil
+	}
+	if !is[*marked](err) && (c.transport.accepts(err) || errors.Is(err, ctx.Err())) {
+		err = &retry.Error{Err: err, Reason: context.Cause(ctx), Attempts: 1}
+	}
+	c.event(ctx, retry.Event{N: 1, Err: err, Last: true})
+	return err
+}
+
+func (c *call) do() (*http.Response, error) {
+	returned := false
+	defer func() {
+		if !returned && c.response != nil { // somebody's function panicked
+			c.response.Body.Close()
+		}
+	}()
+	res, err := c.end(retry.Run(c.request.Context(), &c.policy, c.round))
+	returned = true
+	return res, err
+}
+
+// end turns the loop's verdict into what the caller gets: the last response if
+// it is still there, else the error.
+func (c *call) end(err error) (*http.Response, error) {
+	if !c.sent && c.request.Body != nil {
+		c.request.Body.Close() // no attempt was made
+	}
+	if c.response != nil {
+		return c.response, nil
+	}
+	if is[*retry.Error](err) {
+		return nil, err
+	}
+	return nil, c.failure
+}
+
+// event drains the failed response before each wait, and passes e on.
+func (c *call) event(ctx context.Context, e retry.Event) {
+	if !e.Last && c.response != nil {
+		drain(c.response, c.transport.drainBytes())
+		c.response = nil
+	}
+	if own := c.transport.policy().OnEvent; own != nil {
+		own(ctx, e)
+	}
+}
+
+// round is one attempt of the loop: one request, or several that are hedged.
+//
+//nolint:bodyclose // event, do or the caller closes it
+func (c *call) round(ctx context.Context) error {
+	var res *http.Response
+	var err error
+	c.rounds++
+	switch {
+	case c.first != nil:
+		res, err = c.first()
+		c.first = nil
+	case c.transport.Hedge != nil && c.idempotent:
+		res, err = c.hedged(ctx)
+	default:
+		res, err = c.send(ctx)
+	}
+	c.response, c.failure = res, unmarked(err)
+	return err
+}
+
+// hedged makes several attempts side by side. Failed responses stay open until
+// it is known which of them is the one to return.
+func (c *call) hedged(ctx context.Context) (res *http.Response, err error) {
+	defer func() {
+		for _, other := range c.open {
+			if other != res {
+				drain(other, c.transport.drainBytes())
+			}
+		}
+		c.open = nil
+	}()
+	p := *c.transport.Hedge
+	own := p.Retryable
+	p.Retryable = func(err error) bool {
+		return !is[*marked](err) && c.transport.accepts(err) && (own == nil || own(err))
+	}
+	return hedge.Do(ctx, &p, func(ctx context.Context) (*http.Response, error) {
+		res, err := c.send(ctx)
+		if err != nil && res != nil {
+			c.mu.Lock()
+			c.open = append(c.open, res)
+			c.mu.Unlock()
+		}
+		return res, err
+	}, func(late *http.Response) { late.Body.Close() })
+}
+
+// send makes one attempt. Where the response may outlive the attempt's context,
+// it gets one of its own: it ends with the attempt's until the header is in, and
+// after that with the body.
+func (c *call) send(ctx context.Context) (*http.Response, error) {
+	r, err := c.fresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.policy.AttemptTimeout <= 0 && c.transport.Hedge == nil {
+		return c.judge(c.transport.base().RoundTrip(r))
+	}
+	caller := c.request.Context()
+	own, cancel := context.WithCancelCause(index.With(caller, index.Of(ctx)))
+	untie := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	res, err := c.transport.base().RoundTrip(r.WithContext(own))
+	switch late := !untie(); {
+	case err != nil && late:
+		return c.judge(nil, because(err, ctx))
+	case err != nil:
+		cancel(nil)
+		return c.judge(nil, err)
+	case late && caller.Err() == nil: // timed out or beaten just now, so the body is cut off
+		res.Body.Close()
+		return c.judge(nil, context.Cause(ctx))
+	}
+	lasting(res, cancel)
+	return c.judge(res, nil)
+}
+
+// because makes sure that an attempt that was cut short says why: its own
+// context has always been cancelled, be it by a timeout.
+func because(err error, ctx context.Context) error {
+	if errors.Is(err, ctx.Err()) || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+}
+
+// fresh is the request of an attempt: the caller's own in the first one, then
+// copies with a body of their own. Bodies are never shared or rewound, since
+// Base may go on reading one after it has returned.
+func (c *call) fresh(ctx context.Context) (*http.Request, error) {
+	if c.rounds == 1 && index.Of(ctx) == 0 {
+		c.mu.Lock()
+		c.sent = true
+		c.mu.Unlock()
+		return c.request, nil
+	}
+	r := c.request.WithContext(c.request.Context())
+	if r.GetBody != nil && r.Body != nil && r.Body != http.NoBody {
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, mark(err)
+		}
+		r.Body = body
+	}
+	return r, nil
+}
+
+// judge makes an error of an outcome that is a failure: a *StatusError, beside
+// the response, if that is retryable. One that must not be repeated is marked.
+func (c *call) judge(res *http.Response, err error) (*http.Response, error) {
+	if err != nil {
+		if !c.idempotent && !unsent(err) {
+			err = mark(err)
+		}
+		return nil, err
+	}
+	if !c.transport.retryable(res, nil) {
+		return res, nil
+	}
+	after, _ := RetryAfter(res)
+	err = &StatusError{Code: res.StatusCode, After: after}
+	if !c.idempotent {
+		err = mark(err)
+	}
+	return res, err
+}
