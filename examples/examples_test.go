@@ -48,10 +48,15 @@ func TestSmallExamplesPrintTheirGoldenText(t *testing.T) {
 	}
 }
 
+// build makes the example's binary, with the race detector where a C compiler
+// is there to link it.
 func build(t *testing.T, dir string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), dir)
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-race", "-o", bin, "./"+dir).CombinedOutput()
+	cgo, err := exec.CommandContext(t.Context(), "go", "env", "CGO_ENABLED").Output()
+	require.NoError(t, err)
+	race := "-race=" + strings.TrimSpace(string(cgo))
+	out, err := exec.CommandContext(t.Context(), "go", "build", race, "-o", bin, "./"+dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return bin
 }

@@ -13,17 +13,53 @@ import (
 // Every contender of every row must run, and ours within its ceiling: a row
 // that panics or fails would otherwise show only in the next full run.
 func TestEveryRowRuns(t *testing.T) {
-	old := flag.Lookup("test.benchtime").Value.String()
-	require.NoError(t, flag.Set("test.benchtime", "200x"))
-	t.Cleanup(func() { require.NoError(t, flag.Set("test.benchtime", old)) })
+	setBenchtime(t)
 	for _, p := range packages() {
 		for _, r := range p.rows {
-			res := measureRow(r, 2, 1)
+			res, err := measureRow(r, 2, 1)
+			require.NoError(t, err)
 			for i, s := range append(res.peers, res.ours) {
 				assert.Positive(t, s.rounds[0].N, "%s, contender %d", r.name, i)
 			}
+			assert.Empty(t, aboveCeiling([]result{res}))
 		}
 	}
+}
+
+// A contender that fails, at once or after a while, has no time to compare.
+func TestAFailedContenderIsAnError(t *testing.T) {
+	setBenchtime(t)
+	good := func(b *testing.B) {
+		for b.Loop() {
+			_, _ = op()
+		}
+	}
+	for name, bad := range map[string]func(b *testing.B){
+		"Fatal":          func(b *testing.B) { b.Fatal("no") },
+		"Error":          func(b *testing.B) { b.Error("no") },
+		"Error, later":   lateError,
+		"Fatal, in Loop": func(b *testing.B) { good(b); b.Fatal("no") },
+	} {
+		_, err := measureRow(row{name: "r", ours: bad}, 1, 1)
+		assert.ErrorContains(t, err, "r: keelson: ", name)
+		_, err = measureRow(row{name: "r", ours: good, peers: []peer{{name: "p", bench: bad}}}, 1, 1)
+		assert.ErrorContains(t, err, "r: p: ", name)
+	}
+}
+
+// lateError passes the first run, of one call, as a breaker does that closes
+// in the middle of a measurement.
+func lateError(b *testing.B) {
+	if b.N > 1 {
+		b.Error("no")
+	}
+}
+
+func setBenchtime(t *testing.T) {
+	t.Helper()
+	old := flag.Lookup("test.benchtime").Value.String()
+	require.NoError(t, flag.Set("test.benchtime", "200x"))
+	t.Cleanup(func() { require.NoError(t, flag.Set("test.benchtime", old)) })
 }
 
 func TestMedianAndRatio(t *testing.T) {
@@ -59,7 +95,7 @@ func TestTablesGoBetweenTheirMarkers(t *testing.T) {
 }
 
 func TestBadFlagsAreNamed(t *testing.T) {
-	for _, args := range [][]string{{"-cpu", "0"}, {"-cpu", "x"}, {"-count", "0"}, {"-time", "-1s"}, {"-run", "("}} {
+	for _, args := range [][]string{{"-cpu", "0"}, {"-cpu", "x"}, {"-count", "0"}, {"-time", "-1s"}, {"-run", "("}, {"-out", "x", "-run", "closed"}, {"-out", "x", "-smoke"}} {
 		assert.ErrorContains(t, run(args, io.Discard), args[0][1:])
 	}
 }

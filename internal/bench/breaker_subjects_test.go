@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	resiliency "github.com/eapache/go-resiliency/breaker"
@@ -284,18 +285,18 @@ func placeIsHeld(name string) (holds, na bool) {
 	open()
 	time.Sleep(time.Second)
 	release := make(chan struct{})
-	running := 0
+	var running atomic.Int64
 	for range 2 {
 		go func() {
 			_ = run(func() error {
-				running++
+				running.Add(1)
 				<-release
 				return nil
 			})
 		}()
 		time.Sleep(1500 * time.Millisecond) // beyond the time limit
 	}
-	alone := running == 1
+	alone := running.Load() == 1
 	close(release)
 	return alone, false
 }

@@ -14,6 +14,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -69,6 +70,9 @@ func parse(args []string) (s settings, err error) {
 	if s.count < 1 || s.time <= 0 {
 		return s, fmt.Errorf("-count is %d and -time %v, both must be positive", s.count, s.time)
 	}
+	if s.out != "" && (*match != "" || s.smoke) {
+		return s, errors.New("-out replaces whole tables; it does not go with -run or -smoke")
+	}
 	if s.smoke {
 		s.count, s.time = 3, 20*time.Millisecond
 	}
@@ -86,7 +90,10 @@ func run(args []string, w io.Writer) error {
 	fmt.Fprintf(w, "%s, %s/%s, %s; medians of %d rounds of %v\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, cpuModel(), s.count, s.time)
 	var over []string
 	for _, p := range packages() {
-		results := measure(p.rows, s, w)
+		results, err := measure(p.rows, s, w)
+		if err != nil {
+			return err
+		}
 		if len(results) == 0 {
 			continue
 		}

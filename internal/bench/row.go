@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -54,8 +55,8 @@ func (s *sample) ns() float64 {
 	return all[len(all)/2]
 }
 
-// allocs is the largest count seen: an allocation that comes now and then
-// must show.
+// allocs is the largest count of all rounds, since one that differs from the
+// others is worth a look. A round counts whole allocations per operation.
 func (s *sample) allocs() (n int64) {
 	for _, r := range s.rounds {
 		n = max(n, r.AllocsPerOp())
@@ -73,39 +74,55 @@ func nsPerOp(r testing.BenchmarkResult) float64 {
 
 // measure runs the rows that match, contender by contender in each round, and
 // tells progress on w.
-func measure(rows []row, s settings, w io.Writer) (results []result) {
+func measure(rows []row, s settings, w io.Writer) (results []result, err error) {
 	for _, r := range rows {
 		if !s.match.MatchString(r.name) {
 			continue
 		}
 		for _, cpu := range s.cpus {
 			fmt.Fprintf(w, "running %s -cpu %d\n", r.name, cpu)
-			results = append(results, measureRow(r, cpu, s.count))
+			res, err := measureRow(r, cpu, s.count)
+			if err != nil {
+				return nil, err
+			}
+			results = append(results, res)
 		}
 	}
-	return results
+	return results, nil
 }
 
-func measureRow(r row, cpu, count int) result {
+func measureRow(r row, cpu, count int) (result, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cpu))
 	res := result{row: r, cpu: cpu, peers: make([]sample, len(r.peers))}
 	for range count {
-		res.ours.add(once(r.ours))
+		if err := res.ours.measure(r.ours); err != nil {
+			return res, fmt.Errorf("%s: keelson: %w", r.name, err)
+		}
 		for i, p := range r.peers {
-			res.peers[i].add(once(p.bench))
+			if err := res.peers[i].measure(p.bench); err != nil {
+				return res, fmt.Errorf("%s: %s: %w", r.name, p.name, err)
+			}
 		}
 	}
-	return res
+	return res, nil
 }
 
-// once measures after a collection, so that nobody pays for the garbage of
-// the one before.
-func once(bench func(b *testing.B)) testing.BenchmarkResult {
+// measure adds a round, after a collection, so that nobody pays for the garbage
+// of the one before. testing.Benchmark returns a number for a benchmark that
+// has failed, too: zero or that of the calls up to then.
+func (s *sample) measure(bench func(b *testing.B)) error {
 	runtime.GC()
-	return testing.Benchmark(func(b *testing.B) {
+	failed := false
+	round := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
+		defer func() { failed = failed || b.Failed() }()
 		bench(b)
 	})
+	if failed {
+		return errors.New("the workload did not do what the row says")
+	}
+	s.add(round)
+	return nil
 }
 
 func aboveCeiling(results []result) (over []string) {

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"net"
 	"os/exec"
 	"slices"
 )
@@ -70,9 +71,13 @@ func StartBroken(ctx context.Context) (*Server, error) {
 	return start(ctx, broken, "")
 }
 
-// StartDeaf starts a Redis and knocks in a language that it does not answer.
-func StartDeaf(ctx context.Context) (*Server, error) {
+// StartDeaf starts a Redis and knocks in a language that it does not answer. It
+// tells of each time that it got through.
+func StartDeaf(ctx context.Context, knocked func()) (*Server, error) {
 	deaf := redis
-	deaf.ready = rabbitmqReady
+	deaf.ready = func(conn net.Conn) error {
+		defer knocked()
+		return rabbitmqReady(conn)
+	}
 	return start(ctx, deaf, "")
 }

@@ -96,12 +96,17 @@ func (g *group) kill() error {
 	return errors.Join(err, g.end(family))
 }
 
-// end kills the family and the group, and waits for them.
+// end kills the family and the group, and waits for them. Of the family only
+// those are left that still exist: after a graceful end the numbers of the
+// others may be somebody else's.
 func (g *group) end(family []process) error {
-	for _, p := range family {
-		p.signal(syscall.SIGKILL)
+	all, err := processes()
+	for _, p := range all {
+		if slices.ContainsFunc(family, p.same) {
+			p.signal(syscall.SIGKILL)
+		}
 	}
-	err := g.guard.end() // takes the group with it
+	err = errors.Join(err, g.guard.end()) // takes the group with it
 	for _, c := range g.children {
 		<-c.exited
 	}
@@ -131,21 +136,24 @@ func (g *group) tree() ([]process, error) {
 }
 
 // freeze stops the tree and returns it. A process may fork until the signal
-// reaches it, so it looks again until all that it sees stand still.
+// reaches it, so it looks again until all that it sees stand still, and then
+// once more: the first look may have listed the numbers before a process forked
+// and read its state after it had stopped.
 func (g *group) freeze() ([]process, error) {
 	var tree []process
+	still := 0
 	err := poll("processes still run after SIGSTOP", func() (done bool, err error) {
 		if tree, err = g.tree(); err != nil {
 			return false, err
 		}
-		done = true
+		still++
 		for _, p := range tree {
 			if p.state != 'T' && p.state != 'Z' {
 				p.signal(syscall.SIGSTOP)
-				done = false
+				still = 0
 			}
 		}
-		return done, nil
+		return still == 2, nil
 	})
 	return tree, err
 }

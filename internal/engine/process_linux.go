@@ -23,6 +23,9 @@ func processes() ([]process, error) {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has gone since
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			continue // another user's, where /proc is mounted with hidepid
+		}
 		if err != nil {
 			return nil, err
 		}

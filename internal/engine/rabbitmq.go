@@ -27,6 +27,7 @@ var rabbitmq = recipe{
 	name: "rabbitmq",
 	programs: []program{
 		{name: "rabbitmq-server", pkg: "rabbitmq-server", alsoIn: []string{"/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"}},
+		{name: "erl", pkg: "erlang-base"}, // the start script finds it by PATH
 		{name: "epmd", pkg: "erlang-base", alsoIn: []string{"/usr/lib/erlang/bin", "/usr/lib/erlang/erts-*/bin", "/usr/lib64/erlang/erts-*/bin"}},
 	},
 	users:    []string{"rabbitmq", "nobody"},

@@ -278,8 +278,9 @@ func TestDirectoryOfTheCaller(t *testing.T) {
 	for name, e := range engines {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			require.NoError(t, os.Chmod(filepath.Dir(dir), 0o711)) // for the account of the server
+			above := t.TempDir()
+			require.NoError(t, os.Chmod(filepath.Dir(above), 0o711)) // for the account of the server
+			dir := filepath.Join(above, "not", "there yet")
 			server := startOrSkip(t, e.raw, dir)
 			require.NoError(t, dial(t, server, e.open).put("moved", "kept"))
 			require.NoError(t, server.Stop(t.Context()))

@@ -50,7 +50,10 @@ func (s *site) makeDir(name, dir string) (err error) {
 		dir, err = os.MkdirTemp("", "keelson-"+name+"-")
 		s.temporary = err == nil
 	} else {
-		err = os.MkdirAll(dir, 0o700)
+		// Those above it are made so that the account can pass through them.
+		if err = os.MkdirAll(filepath.Dir(dir), 0o711); err == nil {
+			err = os.MkdirAll(dir, 0o700)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("engine: directory for %s: %w", name, err)

@@ -67,8 +67,8 @@ func serve(t TB, r recipe) *Server {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	s, err := start(ctx, r, "")
-	var missing *NotInstalledError
-	absent := errors.As(err, &missing) || errors.Is(err, errors.ErrUnsupported)
+	_, missing := errors.AsType[*NotInstalledError](err)
+	absent := missing || errors.Is(err, errors.ErrUnsupported)
 	switch {
 	case absent && !required:
 		t.Skipf("%v", err)

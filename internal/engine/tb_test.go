@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/engine"
@@ -82,9 +81,9 @@ func TestStartFailureShowsTheLog(t *testing.T) {
 func TestReadinessIsTheProtocol(t *testing.T) {
 	engine.Redis(t) // skips when absent
 	t.Setenv("TMPDIR", t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := engine.StartDeaf(ctx)
+	_, err := engine.StartDeaf(ctx, cancel)
 	require.Error(t, err)
 	assert.ErrorIs(t, err, ctx.Err())
 	assert.Contains(t, err.Error(), "redis is not ready")

@@ -12,16 +12,27 @@ import (
 
 // TestImporterStaysClean measures what README claims: a fresh module that
 // imports one package gets no go.sum line beyond keelson's own two (which a
-// replace does not write), and links the standard library alone.
+// replace does not write), and links the standard library and that package's
+// tree alone. Sub-packages are held to it as well: their tests, too, are
+// followed by "go mod tidy".
 func TestImporterStaysClean(t *testing.T) {
-	for _, name := range []string{"breaker", "retry"} {
+	measured := 0
+	for _, p := range packages(t) {
+		name := p.path()
+		if !shipped(name) || strings.Contains(name, "/internal/") || linksMore(name) {
+			continue
+		}
+		measured++
+		tree, _, _ := strings.Cut(name, "/")
 		sums, deps := importer(t, name)
 		assert.Empty(t, sums, "go.sum of an importer of %s", name)
 		for _, dep := range deps {
-			assert.True(t, standard(dep) || strings.HasPrefix(dep, module+"/"+name) || dep == "example.com/importer", "it links %s", dep)
+			assert.True(t, standard(dep) || strings.HasPrefix(dep, module+"/"+tree) || dep == "example.com/importer",
+				"an importer of %s links %s", name, dep)
 		}
 		t.Logf("%s: %d go.sum lines, %d packages linked", name, len(sums), len(deps))
 	}
+	assert.GreaterOrEqual(t, measured, 2, "breaker and retry at least")
 }
 
 // The measurement itself must see a dependency where there is one: this

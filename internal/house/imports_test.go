@@ -113,6 +113,16 @@ func badLinks(all []pkg) (bad []string) {
 	return bad
 }
 
+// linksMore tells whether the package may link more than the standard library.
+func linksMore(path string) bool {
+	for of := range linked {
+		if path == of || strings.HasPrefix(path, of+"/") {
+			return true
+		}
+	}
+	return false
+}
+
 func mayLink(path, dep string) bool {
 	for of, modules := range linked {
 		if path != of && !strings.HasPrefix(path, of+"/") {

@@ -13,19 +13,20 @@ import (
 
 // A snippet that no compiler has seen goes stale: every Go block of a README
 // is the body of an Example, whose output is checked, or a whole program of
-// examples.
+// examples. The first README has one.
 func TestReadmeSnippetsAreExamples(t *testing.T) {
 	sources := exampleSources(t)
-	for _, file := range tracked(t, ".md") {
+	for _, file := range files(t, ".md") {
 		assert.Empty(t, badSnippets(file, read(t, file), sources))
 	}
+	assert.Len(t, snippet.FindAllString(read(t, "README.md"), -1), 1)
 }
 
 // Links between files of the repository must resolve.
 func TestReadmeLinksResolve(t *testing.T) {
-	files := tracked(t, "")
-	for _, file := range tracked(t, ".md") {
-		assert.Empty(t, badLinksIn(file, read(t, file), files))
+	all := files(t, "")
+	for _, file := range files(t, ".md") {
+		assert.Empty(t, badLinksIn(file, read(t, file), all))
 	}
 }
 
@@ -35,19 +36,28 @@ func TestReadmeRulesCatchOffenders(t *testing.T) {
 	assert.Empty(t, badSnippets("README.md", readme, bodies(example)))
 	assert.NotEmpty(t, badSnippets("README.md", readme, bodies(strings.Replace(example, ":= 1", ":= 2", 1))))
 	assert.NotEmpty(t, badSnippets("README.md", readme, nil))
+	assert.Empty(t, bodies(strings.Replace(example, "// Output: 1", "", 1)), "an Example without Output does not run")
+	for _, fence := range []string{"```Go", "``` go", "```golang", "```", "~~~go", "  ```go"} {
+		assert.NotEmpty(t, badSnippets("README.md", strings.Replace(readme, "```go", fence, 1), bodies(example)), "a fence %q hides code", fence)
+	}
+	assert.Empty(t, badSnippets("README.md", "```sh\nmake\n```\n```text\nok\n```\n", nil))
 	assert.Len(t, badLinksIn("README.md", readme, []string{"doc.go", "sub/x.go"}), 1)
 }
 
 var (
 	snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+	fences  = regexp.MustCompile("(?m)^[ \t>]*(?:```|~~~).*$")
 	funcs   = regexp.MustCompile(`(?ms)^func Example\w*\(\) \{\n(.*?)^\}$`)
 	output  = regexp.MustCompile(`(?ms)^// (?:Unordered output|Output):.*`)
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 )
 
+// languages are the ways to open a block.
+var languages = []string{"```go", "```sh", "```text", "```json", "```yaml", "```sql"}
+
 func exampleSources(t *testing.T) (sources []string) {
 	t.Helper()
-	for _, file := range tracked(t, ".go") {
+	for _, file := range files(t, ".go") {
 		switch {
 		case strings.HasSuffix(file, "_test.go"):
 			sources = append(sources, bodies(read(t, file))...)
@@ -63,12 +73,22 @@ func exampleSources(t *testing.T) (sources []string) {
 func bodies(text string) (all []string) {
 	for _, m := range funcs.FindAllStringSubmatch(text, -1) {
 		body := regexp.MustCompile(`(?m)^\t`).ReplaceAllString(m[1], "")
+		if !output.MatchString(body) {
+			continue // compiled, and never run
+		}
 		all = append(all, strings.TrimSpace(output.ReplaceAllString(body, "")))
 	}
 	return all
 }
 
+// badSnippets also wants each block to open with a language that it knows:
+// one spelled "Go" would slip through unseen.
 func badSnippets(file, text string, sources []string) (bad []string) {
+	for i, fence := range fences.FindAllString(text, -1) {
+		if closes := i%2 == 1; closes && fence != "```" || !closes && !slices.Contains(languages, fence) {
+			bad = append(bad, fmt.Sprintf("%s: fence %q, a block is between one of %q and ```", file, fence, languages))
+		}
+	}
 	for _, m := range snippet.FindAllStringSubmatch(text, -1) {
 		if !slices.Contains(sources, strings.TrimSpace(m[1])) {
 			bad = append(bad, fmt.Sprintf("%s: this block is no Example:\n%s", file, m[1]))

@@ -41,7 +41,6 @@ func goTool(t *testing.T, dir string, args ...string) []byte {
 // pkg is what the rules need of "go list -json".
 type pkg struct {
 	ImportPath string
-	Standard   bool
 	Imports    []string // direct, without those of tests
 	Deps       []string // transitive
 }
@@ -52,7 +51,7 @@ func (p pkg) path() string { return strings.TrimPrefix(p.ImportPath, module+"/")
 // packages lists the packages of the root module.
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	out := goTool(t, root(t), "list", "-json=ImportPath,Standard,Imports,Deps", "./...")
+	out := goTool(t, root(t), "list", "-json=ImportPath,Imports,Deps", "./...")
 	var all []pkg
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p pkg
@@ -65,11 +64,11 @@ func packages(t *testing.T) []pkg {
 	}
 }
 
-// tracked lists the files of the repository that end in suffix, below the
-// root and with slashes. Hidden directories and testdata are left out.
-func tracked(t *testing.T, suffix string) []string {
+// files lists the files of the checkout that end in suffix, below the root and
+// with slashes. Hidden directories and testdata are left out.
+func files(t *testing.T, suffix string) []string {
 	t.Helper()
-	var files []string
+	var names []string
 	base := root(t)
 	err := filepath.WalkDir(base, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
@@ -84,12 +83,12 @@ func tracked(t *testing.T, suffix string) []string {
 			if err != nil {
 				return err
 			}
-			files = append(files, filepath.ToSlash(rel))
+			names = append(names, filepath.ToSlash(rel))
 		}
 		return nil
 	})
 	require.NoError(t, err)
-	return files
+	return names
 }
 
 // read returns the text of a file named below the root.

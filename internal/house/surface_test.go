@@ -32,8 +32,10 @@ func TestSurfaceStaysSmall(t *testing.T) {
 }
 
 func TestFilesStayShort(t *testing.T) {
-	for _, file := range tracked(t, ".go") {
-		assert.Empty(t, badLength(file, read(t, file)))
+	for _, suffix := range []string{".go", ".js", ".css", ".html", ".md"} {
+		for _, file := range files(t, suffix) {
+			assert.Empty(t, badLength(file, read(t, file)))
+		}
 	}
 }
 

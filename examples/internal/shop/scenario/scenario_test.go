@@ -91,7 +91,7 @@ func TestTheReadmeShowsTheScenarioAsItIs(t *testing.T) {
 	}
 	s, err := scenario.Load("users-blackhole")
 	require.NoError(t, err)
-	assert.Contains(t, string(readme), "```\n"+s.Text+"```\n")
+	assert.Contains(t, string(readme), "```text\n"+s.Text+"```\n")
 }
 
 // fakeShop is a shop whose state the test decides.
