@@ -25,7 +25,7 @@ check: tools
 	go vet work
 	@set -e; for m in $(MODULES); do echo "check $$m"; ( cd $$m; \
 		$(BIN)/staticcheck-$(STATICCHECK) ./...; \
-		$(BIN)/golangci-lint-$(GOLANGCI) run --config $(CURDIR)/.golangci.yaml ./...; \
+		$(BIN)/golangci-lint-$(GOLANGCI) run --allow-parallel-runners --config $(CURDIR)/.golangci.yaml ./...; \
 		out=$$(go fix -diff ./... 2>&1) || true; test -z "$$out" || { echo "go fix would change:"; echo "$$out"; exit 1; }; \
 		GOWORK=off go mod tidy -diff ); done
 
