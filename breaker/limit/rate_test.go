@@ -41,7 +41,7 @@ func TestRateAdmitsABurstAndThenAtItsPace(t *testing.T) {
 	})
 }
 
-// T32: 1e6 grants at 3/s, and at 1e6/s, are as many as the time
+// T32: 1e6 grants at 3/s and at 1e6/s are as many as the time
 // allows, not one more or less.
 func TestRateDoesNotDrift(t *testing.T) {
 	for _, perSecond := range []float64{3, 1e6} {
