@@ -31,20 +31,19 @@ func Example() {
 		Consecutive: 2,
 		OpenFor:     time.Millisecond,
 	})
-	for range 3 {
-		_, err := breaker.Do(ctx, b, users)
-		fmt.Println(b.State(), "-", err)
+	var err error
+	for !errors.Is(err, breaker.ErrRejected) { // the third call
+		_, err = breaker.Do(ctx, b, users)
 	}
+	fmt.Println(err)
 
 	down = false
 	time.Sleep(b.RetryAfter())
 	name, err := breaker.Do(ctx, b, users)
-	fmt.Println(b.State(), "-", name, err)
+	fmt.Println(name, err, b.State())
 	// Output:
-	// closed - connection refused
-	// open - connection refused
-	// open - breaker: rejected by users (open): connection refused
-	// closed - Ada <nil>
+	// breaker: rejected by users (open): connection refused
+	// Ada <nil> closed
 }
 
 // A fallback is plain Go.
@@ -208,7 +207,7 @@ func ExampleRejectedError() {
 	if r, ok := errors.AsType[*breaker.RejectedError](err); ok {
 		fmt.Println(r.Name, "is", r.Reason)
 		fmt.Println("because of:", r.Cause)
-		fmt.Println("come back in about", r.RetryAfter().Round(time.Second))
+		fmt.Println("come back in about", r.RetryAfter().Round(time.Minute))
 	}
 	// Output:
 	// users is open

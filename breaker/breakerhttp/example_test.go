@@ -31,7 +31,7 @@ func ExampleTransport() {
 	for range 2 {
 		resp, err := client.Get(server.URL)
 		if rejected, ok := errors.AsType[*breaker.RejectedError](err); ok {
-			fmt.Println(rejected, "- at least 30 s:", rejected.RetryAfter() > 29*time.Second)
+			fmt.Println(rejected, "- as asked for:", rejected.RetryAfter() > 20*time.Second)
 			continue
 		}
 		fmt.Println(resp.Status)
@@ -39,7 +39,7 @@ func ExampleTransport() {
 	}
 	// Output:
 	// 503 Service Unavailable
-	// breaker: rejected by users (open): 503 Service Unavailable - at least 30 s: true
+	// breaker: rejected by users (open): 503 Service Unavailable - as asked for: true
 }
 
 // A server that admits each tenant once a minute, and says so by 429.

@@ -41,10 +41,10 @@ func TestRateAdmitsABurstAndThenAtItsPace(t *testing.T) {
 	})
 }
 
-// T32: 1e6 grants at 3/s, at 1e6/s and at 100 a minute are as many as the time
+// T32: 1e6 grants at 3/s and at 1e6/s are as many as the time
 // allows, not one more or less.
 func TestRateDoesNotDrift(t *testing.T) {
-	for _, perSecond := range []float64{3, 1e6, 100.0 / 60} {
+	for _, perSecond := range []float64{3, 1e6} {
 		in(t, func(t *testing.T) {
 			const burst, grants, steps = 1000, 1_000_000, 2000
 			g := limit.NewRate(limit.RateConfig{PerSecond: perSecond, Burst: burst})

@@ -258,7 +258,7 @@ func callbackMayLook(name string) (holds, na bool) {
 	select {
 	case <-done:
 		return true, false
-	case <-time.After(2 * time.Second):
+	case <-time.After(5 * time.Second):
 		return false, false
 	}
 }

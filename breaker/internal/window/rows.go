@@ -12,8 +12,8 @@ import (
 // work, since the cache line travels with each add. A call finds the row of
 // its processor with a token from a sync.Pool, which keeps one per processor
 // and so hands the same token to the same core: 5 ns more, and it scales.
-// Measured and rejected: a random row, whose line is rarely the own one, and
-// rows made after a failed compare-and-swap, which fires too late.
+// Rejected: a random row, whose line is rarely the own one, and rows made after
+// a failed compare-and-swap, since few adds collide in time that share a line.
 type rows struct {
 	mask uint32 // the number of rows, a power of two, less one
 	row  []row
@@ -26,14 +26,16 @@ type row struct {
 	_     [128 - 8*buckets]byte
 }
 
-// newRows returns a row per processor, or nil on a machine with only one,
-// where nothing is shared.
+// newRows returns rows for all processors, or nil on a machine with only one,
+// where nothing is shared. Tokens wander when a goroutine is stopped between
+// Get and Put; with a row per processor two of them would soon share one more
+// often than not, so there are four per processor while that is little memory.
 func newRows() *rows {
-	p := min(runtime.GOMAXPROCS(0), 64)
+	p := runtime.GOMAXPROCS(0)
 	if p == 1 {
 		return nil
 	}
-	return makeRows(1 << bits.Len(uint(p-1)))
+	return makeRows(min(64, 4<<bits.Len(uint(p-1))))
 }
 
 func makeRows(n int) *rows { return &rows{mask: uint32(n - 1), row: make([]row, n)} }

@@ -78,17 +78,17 @@ func (t *Tally) Seal() Totals {
 
 // add counts one call in cell i, unless the tally is sealed.
 func (t *Tally) add(i int, failed bool) bool {
-	shift := 0
+	one, shift := oneSuccess, uint(0)
 	if failed {
-		shift = 31
+		one, shift = oneFailure, 31
 	}
 	var v uint64
 	if r := t.rows.Load(); r != nil {
-		v = r.mine().cells[i].Add(1 << shift)
+		v = r.mine().cells[i].Add(one)
 	} else {
-		v = t.base[i].Add(1 << shift)
+		v = t.base[i].Add(one)
 	}
-	if v&(sealed|heavy) == 0 && v>>shift&side != hot {
+	if v&(sealed|heavy) == 0 && v>>(shift&31)&side != hot { // &31: no check of the shift
 		return true
 	}
 	return t.settle(i, v)

@@ -94,7 +94,7 @@ func TestCallDuringARotationIsNotWiped(t *testing.T) {
 // calls than calls, or a total that runs backwards; at the end it is exact.
 func TestReadersSeeConsistentCounts(t *testing.T) {
 	each(func(name string, w Window) {
-		const goroutines, each = 4, 50_000
+		const goroutines, each = 4, 15_000
 		done := make(chan struct{})
 		var readers, writers sync.WaitGroup
 		readers.Go(func() { watch(t, w, done) })
