@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// What an error may say about itself, beside the marks of this package.
+// What an error may say about itself, beside the marks of this package. Two
+// packages understand each other by these methods without importing each other:
+// that is how an open breaker's rejection ends a call at once.
 type (
 	opinionated interface{ Retryable() bool }
 	delaying    interface{ RetryAfter() time.Duration }
@@ -45,6 +47,9 @@ type signs struct {
 	opinion   bool          // the nearest of which says this
 }
 
+// byDefault is DefaultRetryable's verdict on an error without a mark. Why not
+// retry only what is known to be temporary: nearly nothing says so of itself,
+// and a retry that does not help costs less than one that is missing.
 func (s *signs) byDefault() bool {
 	if s.spoken {
 		return s.opinion
@@ -56,6 +61,7 @@ func (s *signs) byDefault() bool {
 // ended tells that the caller's ctx has.
 func (p *Policy) retryable(err error, s *signs, ended bool) bool {
 	switch {
+	// Its own limit is the policy's doing, so no predicate is asked about it.
 	case p.AttemptTimeout > 0 && !ended && timedOut(err, s.gaveUp):
 		return true
 	case s.gaveUp != nil:
@@ -79,7 +85,9 @@ func timedOut(err error, gaveUp *Error) bool {
 }
 
 // walk visits err's tree in pre-order, as errors.Is does, and all of it: a
-// Permanent mark counts wherever it is.
+// Permanent mark counts wherever it is. One walk that gathers everything costs
+// less than one errors.As for each question. As methods are not consulted: an
+// error that passes for another one has not been marked.
 func (s *signs) walk(err error) {
 	for err != nil {
 		switch e := err.(type) {
@@ -92,7 +100,7 @@ func (s *signs) walk(err error) {
 			err = e.err
 		case *Error:
 			if e == nil {
-				return
+				return // a typed nil says nothing
 			}
 			if s.gaveUp == nil {
 				s.gaveUp = e
@@ -119,6 +127,7 @@ func (s *signs) listen(err error) {
 	if e, ok := err.(delaying); ok {
 		s.delay = max(s.delay, e.RetryAfter())
 	}
+	// Package net's errors, for instance, are context.Canceled by their Is alone.
 	if e, ok := err.(matching); ok && !s.canceled {
 		s.canceled = e.Is(context.Canceled)
 	}

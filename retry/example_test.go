@@ -44,6 +44,31 @@ func Example() {
 	// true
 }
 
+// fetchUser fails every other time.
+var fetchUser = func() func(context.Context, int) (string, error) {
+	calls := 0
+	return func(_ context.Context, id int) (string, error) {
+		if calls++; calls%2 == 1 {
+			return "", errors.New("connection reset")
+		}
+		return fmt.Sprint("user ", id), nil
+	}
+}()
+
+// What README.md shows: a budget for the backend and a limit for each attempt.
+func Example_service() {
+	policy := &retry.Policy{
+		MaxAttempts:    4,
+		AttemptTimeout: 500 * time.Millisecond,
+		Budget:         retry.NewBudget(retry.BudgetConfig{}), // one per backend
+	}
+	user, err := retry.Do(context.Background(), policy, func(ctx context.Context) (string, error) {
+		return fetchUser(ctx, 7)
+	})
+	fmt.Println(user, err)
+	// Output: user 7 <nil>
+}
+
 func ExampleDo() {
 	name, err := retry.Do(context.Background(), nil, func(ctx context.Context) (string, error) {
 		return "Ada", nil

@@ -20,8 +20,9 @@ var defaultBackoff = FullJitter(100*time.Millisecond, 10*time.Second)
 // wait differently. Tests replace it.
 var draw = rand.Float64
 
-// loop is the state of one call of Do or Run, or of one range over Attempts.
-// It lives on its caller's stack.
+// loop is the state of one call of Do or Run, or of one range over Attempts. It
+// lives on its caller's stack and holds nothing of earlier attempts, so a loop
+// without end takes no more memory than a short one.
 type loop struct {
 	policy *Policy
 	began  time.Time     // of the call, or the last Progress; kept only under MaxElapsed
@@ -45,6 +46,8 @@ func (l *loop) next(ctx context.Context, err *error) bool {
 	default:
 		l.failed = true
 		wait, stop := l.judge(ctx, failure)
+		// Without a wait, and nobody to tell, nothing can have happened to ctx
+		// since judge looked at it.
 		if stop == nil && (wait > 0 || l.policy.OnEvent != nil) {
 			stop = l.pause(ctx, failure, wait)
 		}
@@ -58,6 +61,8 @@ func (l *loop) next(ctx context.Context, err *error) bool {
 	return true
 }
 
+// start checks ctx before anything is done, and reads the clock if anybody will
+// want to know how long it took.
 func (l *loop) start(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return l.stopped(nil, context.Cause(ctx), 0)
@@ -68,6 +73,8 @@ func (l *loop) start(ctx context.Context) error {
 	return nil
 }
 
+// succeeded ends the call with a success. An event tells of it only if there was
+// one of a failure before: a call that succeeds at once is silent.
 func (l *loop) succeeded(ctx context.Context) {
 	if b := l.policy.Budget; b != nil {
 		b.Success(l.n)
@@ -89,12 +96,15 @@ func (l *loop) judge(ctx context.Context, err error) (wait time.Duration, stop e
 	if s.permanent {
 		return 0, err
 	}
+	// A cancelled call fails with context.Canceled, which is not retryable. That
+	// is a consequence and no verdict: the caller gets the reason beside it.
 	if !p.retryable(err, &s, ended != nil) && (ended == nil || !errors.Is(err, ended)) {
 		return 0, err
 	}
 	if ended != nil {
 		return 0, l.stopped(err, context.Cause(ctx), 0)
 	}
+	// Also after the last attempt: a throttle counts failures, not retries.
 	if p.Budget != nil {
 		p.Budget.Failure(l.n, err)
 	}
@@ -108,6 +118,8 @@ func (l *loop) judge(ctx context.Context, err error) (wait time.Duration, stop e
 	if p.MaxElapsed > 0 && wait > p.MaxElapsed-time.Since(l.began) { // the sum could overflow
 		return 0, l.stopped(err, ErrElapsed, wait)
 	}
+	// The deadline is read only for a wait, and no wait is cut to fit: an attempt
+	// that starts when time is up serves nobody.
 	if wait > 0 && !fits(ctx, wait) {
 		return 0, l.stopped(err, context.DeadlineExceeded, wait)
 	}
@@ -177,6 +189,8 @@ func (l *loop) pause(ctx context.Context, err error, wait time.Duration) error {
 
 // announce emits e, and returns the token should OnEvent panic or exit.
 func (l *loop) announce(ctx context.Context, e Event) {
+	// A flag and no recover: a panic keeps its stack, and a Goexit has nothing
+	// to recover.
 	returned := false
 	defer func() {
 		if !returned && l.policy.Budget != nil {
@@ -187,6 +201,7 @@ func (l *loop) announce(ctx context.Context, e Event) {
 	returned = true
 }
 
+// sleep waits for d, or until ctx ends.
 func (l *loop) sleep(ctx context.Context, d time.Duration) {
 	if l.timer == nil {
 		l.timer = time.NewTimer(d)
@@ -200,12 +215,15 @@ func (l *loop) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
+// emit is for events after which nothing has to be given back.
 func (l *loop) emit(ctx context.Context, e Event) {
 	if l.policy.OnEvent != nil {
 		l.policy.OnEvent(ctx, e)
 	}
 }
 
+// stopped is what the call returns when retrying stops. It is the one allocation
+// of giving up.
 func (l *loop) stopped(err, reason error, delay time.Duration) error {
 	return &Error{Err: err, Reason: reason, Attempts: l.n, Delay: delay}
 }

@@ -2,8 +2,6 @@ package hedge
 
 import (
 	"context"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -15,6 +13,11 @@ import (
 // each extra attempt has a goroutine of its own, that of the timer which
 // started it. An attempt that replaces a failed one runs on that one's
 // goroutine.
+//
+// Everything that several goroutines touch is under one mutex, which is never
+// held while user code runs. A call that nobody joins takes it three times,
+// uncontended. To spare even that, it would have to prove without a lock that a
+// timer which may have been armed twice has not fired once.
 type race[T any] struct {
 	policy  *Policy
 	fn      func(context.Context) (T, error)
@@ -26,18 +29,23 @@ type race[T any] struct {
 
 	returned bool // the caller has its result; for its goroutine alone
 
-	mu      sync.Mutex // never held while user code runs
-	timer   *time.Timer
-	armed   bool // the timer will start an attempt
-	stale   int  // runs of the timer that came too late to be stopped, and must do nothing
-	slots   int  // attempts that were started or are being asked for
-	begun   int  // attempts started
-	running int  // attempts that run, and timers that ask for one
-	others  int  // goroutines beside the caller's, and timers that may still start one
-	idle    chan struct{}
-	wanted  bool // an extra attempt was asked for,
-	denied  bool // and refused: no more in this call
+	mu sync.Mutex // guards all that follows
 
+	// Who is there. running tells when all have failed: nothing runs, and no
+	// grant is pending that could start something. others tells when the caller
+	// may leave. An armed timer is one of the others, but it does not run.
+	timer   *time.Timer
+	armed   bool          // the timer will start an attempt
+	stale   int           // runs of the timer that came too late to be stopped, and must do nothing
+	slots   int           // attempts that were started or are being asked for
+	begun   int           // attempts started
+	running int           // attempts that run, and timers that ask for one
+	others  int           // goroutines beside the caller's, and timers that may still start one
+	idle    chan struct{} // closed when others becomes 0, if the caller waits for that
+	wanted  bool          // an extra attempt was asked for,
+	denied  bool          // and refused: no more in this call
+
+	// What came of it. The first decision is final.
 	first    outcome[T] // of the primary, if it failed
 	decided  bool
 	result   outcome[T]
@@ -60,104 +68,7 @@ func newRace[T any](ctx context.Context, p *Policy, fn func(context.Context) (T,
 	return r
 }
 
-// begin arms the timer, or starts everything at once.
-func (r *race[T]) begin() {
-	if r.policy.max() == 0 {
-		return
-	}
-	if r.policy.delay() >= 0 {
-		r.mu.Lock()
-		r.arm()
-		r.mu.Unlock()
-		return
-	}
-	for {
-		index := r.more(nil)
-		if index < 0 {
-			return
-		}
-		r.mu.Lock()
-		r.running++
-		r.others++
-		r.mu.Unlock()
-		go r.extra(index)
-	}
-}
-
-// arm starts the delay afresh if an extra attempt may follow. A delay that
-// reaches the deadline arms nothing. r.mu is held.
-func (r *race[T]) arm() {
-	delay := r.policy.delay()
-	r.disarm()
-	if r.slots > r.policy.max() || r.denied || delay < 0 {
-		return
-	}
-	if deadline, ok := r.ctx.Deadline(); ok && delay >= time.Until(deadline) {
-		return
-	}
-	r.armed = true
-	r.others++
-	if r.timer == nil {
-		r.timer = time.AfterFunc(delay, r.fire)
-	} else {
-		r.timer.Reset(delay)
-	}
-}
-
-// disarm stops the timer. If it has fired, its goroutine is on its way and will
-// find that it is stale. r.mu is held.
-func (r *race[T]) disarm() {
-	if !r.armed {
-		return
-	}
-	r.armed = false
-	if r.timer.Stop() {
-		r.others--
-	} else {
-		r.stale++
-	}
-}
-
-// fire is the timer's function.
-func (r *race[T]) fire() {
-	r.mu.Lock()
-	if r.stale > 0 {
-		r.stale--
-		r.gone()
-		r.mu.Unlock()
-		return
-	}
-	r.armed = false
-	r.running++
-	r.mu.Unlock()
-	r.extra(-1)
-}
-
-// extra is the life of a goroutine beside the caller's. It makes the attempt
-// with the given index, or asks for one first if that is negative.
-func (r *race[T]) extra(index int) {
-	returned := false
-	defer func() {
-		if returned {
-			r.leave(nil, false)
-		} else if value := recover(); value != nil {
-			r.leave(&PanicError{Value: value, Stack: debug.Stack()}, false)
-		} else {
-			r.leave(nil, true)
-		}
-	}()
-	if index < 0 {
-		index = r.more(nil)
-	}
-	if index < 0 {
-		r.rest()
-	} else {
-		v, err := r.call(index)
-		r.run(index, v, err)
-	}
-	returned = true
-}
-
+// call makes attempt n on this goroutine.
 func (r *race[T]) call(n int) (T, error) {
 	return r.fn(index.With(r.inner, n))
 }
@@ -188,13 +99,14 @@ func (r *race[T]) more(err error) int {
 		r.mu.Unlock()
 		return -1
 	}
-	index := r.slots
+	index := r.slots // taken before the Budget is asked, so that two who ask at once do not get the same
 	r.slots++
 	r.wanted = true
 	r.mu.Unlock()
 
 	granted := r.policy.withdraw(index, err)
 
+	// The race may have ended meanwhile. A token that comes too late goes back.
 	r.mu.Lock()
 	over := r.decided || r.ctx.Err() != nil
 	if granted && !over {
@@ -240,7 +152,7 @@ func (r *race[T]) failure(index int, v T, err error) int {
 	}
 	over := r.decided || r.ctx.Err() != nil
 	r.mu.Unlock()
-	if over {
+	if over { // failures of cancelled attempts say nothing, not even to the Budget
 		return -1
 	}
 	retryable := r.policy.retryable(err)
@@ -249,10 +161,13 @@ func (r *race[T]) failure(index int, v T, err error) int {
 	}
 	switch {
 	case pushback(err):
+		// The server, or a breaker before it, wants to be left alone. To end the
+		// call would be worse than to wait for what already runs.
 		return -1
 	case retryable:
 		return r.more(err)
 	}
+	// A failure for good would be the same in every other attempt.
 	r.mu.Lock()
 	if !r.decided && r.ctx.Err() == nil {
 		r.decide(outcome[T]{v, err})
@@ -271,6 +186,9 @@ func (r *race[T]) rest() {
 	if r.running > 0 || r.decided {
 		return
 	}
+	// The primary's failure stands for all: which one comes last is chance, and
+	// a loop around this call needs to see what failed rather than an error made
+	// here.
 	all := r.first
 	if r.ctx.Err() != nil {
 		all.err = &retry.Error{Err: all.err, Reason: context.Cause(r.ctx), Attempts: r.begun}
@@ -283,84 +201,6 @@ func (r *race[T]) rest() {
 func (r *race[T]) decide(o outcome[T]) {
 	r.decided, r.result = true, o
 	r.disarm()
-}
-
-// leave ends a goroutine beside the caller's, of which a panic or an exit ends
-// the race.
-func (r *race[T]) leave(p *PanicError, exited bool) {
-	if p != nil || exited {
-		r.mu.Lock()
-		if r.panicked == nil {
-			r.panicked = p
-		}
-		r.exited = r.exited || exited
-		r.close()
-		r.mu.Unlock()
-		r.cancel()
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.gone()
-}
-
-// close decides the race without a result, if it is open. r.mu is held.
-func (r *race[T]) close() {
-	if !r.decided {
-		r.decide(outcome[T]{})
-	}
-}
-
-// gone takes one goroutine from the books. r.mu is held.
-func (r *race[T]) gone() {
-	r.others--
-	if r.others == 0 && r.idle != nil {
-		close(r.idle)
-	}
-}
-
-// wait returns when the caller's goroutine is the only one left.
-func (r *race[T]) wait() {
-	r.mu.Lock()
-	if r.others > 0 {
-		r.idle = make(chan struct{})
-	}
-	idle := r.idle
-	r.mu.Unlock()
-	if idle != nil {
-		<-idle
-	}
-}
-
-// finish waits for the end of the race and returns its result.
-func (r *race[T]) finish() (T, error) {
-	r.wait()
-	if r.panicked != nil {
-		panic(r.panicked)
-	}
-	if r.exited {
-		runtime.Goexit()
-	}
-	if r.wanted && r.policy.OnEvent != nil {
-		r.policy.OnEvent(r.ctx, Event{Attempts: r.begun, Winner: r.winner, Denied: r.denied, Err: r.result.err})
-	}
-	r.returned = true
-	return r.result.value, r.result.err
-}
-
-// end runs when Do returns, panics or exits. In the latter cases it stops what
-// still runs, and a success that nobody gets is discarded here.
-func (r *race[T]) end() {
-	r.cancel()
-	if r.returned {
-		return
-	}
-	r.mu.Lock()
-	r.close()
-	r.mu.Unlock()
-	r.wait()
-	if r.winner >= 0 && r.discard != nil {
-		r.discard(r.result.value)
-	}
 }
 
 // observe tells Latency how long the primary took. One that was cancelled would

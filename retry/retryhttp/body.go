@@ -24,7 +24,7 @@ func drain(r *http.Response, limit int64) {
 	}
 	// Closing is what ends a Read that hangs, and it must happen once.
 	shut := sync.OnceFunc(func() { r.Body.Close() })
-	timer := time.AfterFunc(drainTime, shut)
+	timer := time.AfterFunc(drainTime, shut) // also in the middle of a Read, as net/http allows
 	_, _ = io.CopyN(io.Discard, r.Body, limit)
 	timer.Stop()
 	shut()

@@ -12,7 +12,10 @@ import (
 	"github.com/keelson-go/keelson/retry/internal/index"
 )
 
-// call is one RoundTrip that is more than a success at once.
+// call is one RoundTrip that is more than a success at once. The loop of package
+// retry decides by errors, so a failed response becomes a *StatusError for it,
+// and the response itself waits here: drained and closed when the loop goes on,
+// returned when it stops.
 type call struct {
 	transport  *Transport
 	request    *http.Request // the caller's, or a copy with a key
@@ -43,7 +46,7 @@ func newCall(t *Transport, r *http.Request) *call {
 			c.request.Header.Set(keyHeader, key)
 		}
 	}
-	c.idempotent = t.idempotent(c.request)
+	c.idempotent = t.idempotent(c.request) // of the copy: the key counts
 	c.policy.Retryable = t.accepts
 	c.policy.OnEvent = c.event
 	return c
@@ -51,6 +54,8 @@ func newCall(t *Transport, r *http.Request) *call {
 
 // goOn is do after a first attempt with the caller's own request.
 func (c *call) goOn(res *http.Response, err error) (*http.Response, error) {
+	// The loop makes the attempts that follow, and is handed this one as its
+	// first. So a success at once needs neither a loop nor anything on the heap.
 	c.sent = true
 	c.first = func() (*http.Response, error) { return c.judge(res, err) }
 	if ctx := c.request.Context(); ctx.Err() != nil {
@@ -76,7 +81,7 @@ func (c *call) left(ctx context.Context) error {
 func (c *call) do() (*http.Response, error) {
 	returned := false
 	defer func() {
-		if !returned && c.response != nil { // somebody's function panicked
+		if !returned && c.response != nil { // a function of the policy panicked
 			c.response.Body.Close()
 		}
 	}()
@@ -142,6 +147,8 @@ func (c *call) hedged(ctx context.Context) (res *http.Response, err error) {
 		}
 		c.open = nil
 	}()
+	// A hedge drops the values of failed attempts, so their responses are kept
+	// here. The one to return is the primary's, or the one that ended the call.
 	p := *c.transport.Hedge
 	own := p.Retryable
 	p.Retryable = func(err error) bool {
@@ -170,6 +177,8 @@ func (c *call) send(ctx context.Context) (*http.Response, error) {
 		return c.judge(c.transport.base().RoundTrip(r))
 	}
 	caller := c.request.Context()
+	// Derived from the caller's context, whose cancellation still counts while
+	// the body is read. Of the attempt's it keeps the index, which Base may want.
 	own, cancel := context.WithCancelCause(index.With(caller, index.Of(ctx)))
 	untie := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	res, err := c.transport.base().RoundTrip(r.WithContext(own))
@@ -221,6 +230,8 @@ func (c *call) fresh(ctx context.Context) (*http.Request, error) {
 // the response, if that is retryable. One that must not be repeated is marked.
 func (c *call) judge(res *http.Response, err error) (*http.Response, error) {
 	if err != nil {
+		// A mark and not the predicate, for nothing overrules a mark: not even
+		// an AttemptTimeout, after which the server may have seen the request.
 		if !c.idempotent && !unsent(err) {
 			err = mark(err)
 		}

@@ -66,6 +66,7 @@ func outcomes() []outcome {
 		{name: "foreign no", err: fmt.Errorf("x: %w", foreign{false, 500 * time.Millisecond}), refused: true, delay: 500 * time.Millisecond},
 		{name: "canceled", err: context.Canceled, refused: true, canceled: true},
 		{name: "timeout", err: fmt.Errorf("x: %w", context.DeadlineExceeded), timeout: true},
+		{name: "timeout, cancels", err: context.DeadlineExceeded, timeout: true, cancels: true},
 		{name: "inner exhausted", err: gaveUp(retry.ErrExhausted), inner: true, refused: true},
 		{name: "inner timeout", err: gaveUp(context.DeadlineExceeded), inner: true, timeout: true, refused: true},
 		{name: "hang", hang: true},
@@ -80,6 +81,7 @@ type script struct {
 	elapsed, limit, maxAfter time.Duration
 	backoff                  time.Duration // see wait
 	predicate                int           // 0: none, 1: always true, 2: always false
+	exact                    bool          // waits that end just at the deadline or at MaxElapsed, and nothing else that takes time
 	tokens                   int           // -1: no budget
 	deadline, cancelAt       time.Duration // 0: none
 	cancelInEvent            int           // 0: never
@@ -103,6 +105,10 @@ func newScript(r *rand.Rand, from []outcome) script {
 		deadline:  pick(r, 0, 0, 0, 600*time.Millisecond+3, 5*time.Second+3),
 		cancelAt:  pick(r, 0, 0, 0, 150*time.Millisecond+7, 2*time.Second+7),
 	}
+	if s.exact = r.IntN(8) == 0; s.exact {
+		s.elapsed, s.deadline, s.backoff = pick(r, 0, time.Second), pick(r, 0, time.Second), 500*time.Millisecond
+		s.cancelAt, s.limit = 0, 0
+	}
 	if s.backoff > time.Hour && s.elapsed == 0 && s.deadline == 0 {
 		s.backoff = time.Hour // virtual time ends in the year 2262
 	}
@@ -110,6 +116,9 @@ func newScript(r *rand.Rand, from []outcome) script {
 	s.quietEvents = s.cancelInEvent == 0 && r.IntN(3) == 0
 	for range r.IntN(8) {
 		step := pick(r, from...)
+		if s.exact && (step.takes > 0 || step.hang) {
+			continue
+		}
 		if step.hang && s.limit == 0 && s.deadline == 0 && s.cancelAt == 0 {
 			continue // for ever
 		}
@@ -127,6 +136,9 @@ func (s script) step(n int) outcome {
 
 // wait is the Backoff: it grows up to the third failure, and draws half.
 func (s script) wait(step int, u float64) time.Duration {
+	if s.exact {
+		return s.backoff
+	}
 	if s.backoff < time.Hour {
 		return (s.backoff*time.Duration(min(step, 3)) + time.Duration(u*float64(s.backoff))) / 2
 	}
