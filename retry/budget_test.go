@@ -345,6 +345,21 @@ func TestBudgetConservesTokens(t *testing.T) {
 	assert.Equal(t, left, stats.Available)
 }
 
+// A success on a full budget only reads, so it must not share a cache line with
+// what others write. BenchmarkSuccessParallel shows what that is worth.
+func TestBudgetFieldsAreOnLinesOfTheirOwn(t *testing.T) {
+	if math.MaxInt == math.MaxInt32 {
+		t.Skip("laid out for 64-bit processors")
+	}
+	const line = 64
+	word, fixed, counters, size := retry.BudgetLayout()
+	assert.Equal(t, uintptr(0), word)
+	assert.Equal(t, uintptr(0), fixed%line)
+	assert.Equal(t, uintptr(0), counters%line)
+	assert.Equal(t, uintptr(0), size%256, "a size class that is aligned to cache lines")
+	assert.True(t, fixed >= word+line && counters >= fixed+line)
+}
+
 func TestBudgetErrorIsAHintForTheCaller(t *testing.T) {
 	b := retry.NewBudget(retry.BudgetConfig{PerSecond: -1})
 	drain(b)

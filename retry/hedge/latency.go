@@ -142,5 +142,5 @@ func bucket(d time.Duration) int {
 
 func upperEdge(bucket int) time.Duration {
 	octave, step := bucket/perOctave, bucket%perOctave
-	return unit * time.Duration((perOctave+step+1)<<octave)
+	return unit * time.Duration(perOctave+step+1) << octave
 }
