@@ -144,6 +144,38 @@ func TestZeroWaitStopsWhenFnCancels(t *testing.T) {
 	assert.Equal(t, 5, calls)
 }
 
+// T9: nor is there an attempt if the predicate or the Budget ended ctx.
+func TestZeroWaitStopsWhenThePolicyCancels(t *testing.T) {
+	for name, p := range map[string]func(cancel func()) *retry.Policy{
+		"predicate": func(cancel func()) *retry.Policy {
+			return &retry.Policy{Retryable: func(error) bool { cancel(); return true }}
+		},
+		"Budget": func(cancel func()) *retry.Policy { return &retry.Policy{Budget: &canceling{cancel: cancel}} },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		policy := p(cancel)
+		policy.Backoff = retry.Constant(0)
+		calls := 0
+		assert.ErrorIs(t, retry.Run(ctx, policy, always(&calls, errDown)), context.Canceled, name)
+		assert.Equal(t, 1, calls, name)
+		if b, ok := policy.Budget.(*canceling); ok {
+			assert.Equal(t, "refund 1 connection refused", b.lines[len(b.lines)-1])
+		}
+	}
+}
+
+// canceling is a Budget that ends ctx when it is asked.
+type canceling struct {
+	ledger
+	cancel func()
+}
+
+func (c *canceling) Withdraw(n int, err error) bool {
+	c.cancel()
+	c.note("withdraw %d %v", n, err)
+	return true
+}
+
 // T10: a token whose retry was cancelled in the wait is given back, once.
 func TestCancelInTheWaitRefundsOnce(t *testing.T) {
 	budget := &ledger{left: 9}

@@ -46,9 +46,9 @@ func (l *loop) next(ctx context.Context, err *error) bool {
 	default:
 		l.failed = true
 		wait, stop := l.judge(ctx, failure)
-		// Without a wait, and nobody to tell, nothing can have happened to ctx
-		// since judge looked at it.
-		if stop == nil && (wait > 0 || l.policy.OnEvent != nil) {
+		// Without a wait, and without anybody's code that could have ended ctx,
+		// it is as judge has just seen it.
+		if stop == nil && (wait > 0 || !l.policy.quiet()) {
 			stop = l.pause(ctx, failure, wait)
 		}
 		*err = stop
@@ -226,6 +226,12 @@ func (l *loop) emit(ctx context.Context, e Event) {
 // of giving up.
 func (l *loop) stopped(err, reason error, delay time.Duration) error {
 	return &Error{Err: err, Reason: reason, Attempts: l.n, Delay: delay}
+}
+
+// quiet reports whether p runs no code of its user between two attempts but a
+// Backoff, which is pure.
+func (p *Policy) quiet() bool {
+	return p.OnEvent == nil && p.Budget == nil && p.Retryable == nil
 }
 
 func (p *Policy) maxAttempts() int {
