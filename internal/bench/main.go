@@ -120,7 +120,7 @@ func packages() []struct {
 		name string
 		rows []row
 	}{
-		{"breaker", slices.Concat(breakerRows(), mixedRows(), limitRows())},
+		{"breaker", slices.Concat(breakerRows(), mixedRows(), keyedRows(), limitRows())},
 		{"retry", retryRows()},
 	}
 }
