@@ -179,3 +179,46 @@ func TestPresetsAreSound(t *testing.T) {
 		assert.Error(t, p.Validate())
 	}
 }
+
+func TestFaultsInForceAreBounded(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		rule, err := fault.Parse("users", []string{"latency=1ms"})
+		require.NoError(t, err)
+		for range 32 {
+			_, err = s.Inject(rule)
+			require.NoError(t, err)
+		}
+		_, err = s.Inject(rule)
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "32 faults are in force")
+		clearAll(t, s)
+		_, err = s.Inject(rule)
+		assert.NoError(t, err)
+	})
+}
+
+// A restart that is on its way when the shop closes must not bring a service back
+// behind its end; the bubble fails if one is left. The black hole sees to it that
+// there is something to drain.
+func TestNothingStartsOnceTheShopIsClosed(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		inject(t, s, "blackhole")
+		done := make(chan error)
+		go func() {
+			for range 100 {
+				if err := s.RestartService("orders"); err != nil {
+					done <- err
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+			done <- nil
+		}()
+		time.Sleep(20 * time.Millisecond)
+		s.Close()
+		assert.Error(t, <-done)
+		assert.Error(t, s.StartService("orders"))
+		_, err := s.Inject(fault.Rule{Target: "users", Kind: fault.Latency, For: time.Hour})
+		assert.Error(t, err)
+	})
+}

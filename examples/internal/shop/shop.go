@@ -59,6 +59,8 @@ type Shop struct {
 	mu       sync.Mutex
 	active   []activeFault
 	lastID   int
+	version  uint64           // of active, for those who are told
+	closing  bool             // nothing new begins
 	scenario *runningScenario // nil when none runs
 }
 
@@ -110,7 +112,10 @@ func (s *Shop) listen() error {
 			ingest.Close()
 			return fmt.Errorf("%s: %w", svc.Name, err)
 		}
-		s.replicas = append(s.replicas, &replica{Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln})
+		s.replicas = append(s.replicas, &replica{
+			Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1),
+			faults: func() fault.Orders { return s.orders(svc.Name) },
+		})
 	}
 	for _, r := range s.replicas {
 		r.config = wire.Config{
@@ -150,6 +155,9 @@ func (s *Shop) run() {
 // waits for, then the services from the gateway inwards, then control. No
 // goroutine is left when it returns; it takes less than two seconds.
 func (s *Shop) Close() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
 	s.cancel(context.Canceled)
 	if s.stopLoad != nil {
 		s.stopLoad()
@@ -159,7 +167,7 @@ func (s *Shop) Close() {
 	defer cancel()
 	s.http.CloseIdleConnections()
 	for _, r := range s.replicas {
-		r.stop(ctx)
+		r.end(ctx)
 	}
 	if s.ingest != nil {
 		if s.ingest.Shutdown(ctx) != nil {
@@ -189,6 +197,9 @@ func (s *Shop) State() collect.State { return s.collector.State() }
 
 // Totals are the figures of the load since the start.
 func (s *Shop) Totals() map[string]load.Totals { return s.load.Totals() }
+
+// RPS is the rate of the load.
+func (s *Shop) RPS() int { return s.load.RPS() }
 
 // SetRPS changes the rate of the load and reports the one in force.
 func (s *Shop) SetRPS(n int) int { return s.load.SetRPS(n) }

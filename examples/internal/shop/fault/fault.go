@@ -7,7 +7,6 @@ package fault
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,9 +129,4 @@ func (r Rule) String() string {
 		words = append(words, "for="+r.For.String())
 	}
 	return strings.Join(words, " ")
-}
-
-// For returns the rules whose target is the given service.
-func For(target string, rules []Rule) []Rule {
-	return slices.DeleteFunc(slices.Clone(rules), func(r Rule) bool { return r.Target != target })
 }

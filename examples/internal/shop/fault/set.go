@@ -17,8 +17,28 @@ type Set struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu    sync.Mutex
-	rules []*active // replaced, never changed
+	mu      sync.Mutex
+	version uint64    // of the orders that were obeyed last
+	rules   []*active // replaced, never changed
+}
+
+// Orders are all rules for one service as of one moment. Every change has a
+// higher version, so that of two that overtake each other on the way the later
+// one stays: otherwise a fault could outlive its own end.
+type Orders struct {
+	Version uint64 `json:"version"`
+	Rules   []Rule `json:"rules"`
+}
+
+// Obey puts the rules in force, unless newer ones are.
+func (s *Set) Obey(o Orders) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Version < s.version {
+		return
+	}
+	s.version = o.Version
+	s.replace(o.Rules)
 }
 
 // active is a rule in force. The count belongs to the rule, so other rules and
@@ -39,6 +59,11 @@ func NewSet(seed uint64) *Set {
 func (s *Set) Replace(rules []Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.replace(rules)
+}
+
+// replace is Replace with mu held.
+func (s *Set) replace(rules []Rule) {
 	known := make(map[string]*active, len(s.rules))
 	for _, a := range s.rules {
 		known[a.ID] = a

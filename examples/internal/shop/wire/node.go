@@ -26,6 +26,7 @@ type Config struct {
 	Seed     uint64
 	Entry    bool         // faces clients: their claims on time, trace and tries are not believed
 	Secret   string       // of this run; empty closes /_control
+	Faults   fault.Orders // in force from the first request on
 	Collect  string       // URL that takes telemetry; empty sends none
 	Logger   *slog.Logger // nil is silent
 }
@@ -54,6 +55,7 @@ func NewNode(c Config) *Node {
 	}
 	c.Logger = c.Logger.With("service", c.Name)
 	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed)}
+	n.faults.Obey(c.Faults)
 	if c.Collect != "" {
 		n.telemetry = &telemetry{
 			service: c.Name, url: c.Collect, secret: c.Secret, stats: n.Stats,
@@ -102,8 +104,11 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 		Handler:           n.chain(n.routes(routes)),
 		ReadHeaderTimeout: 2 * time.Second,
 		IdleTimeout:       30 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(n.config.Logger.Handler(), slog.LevelWarn),
+		// Against clients that do not read. It bounds the whole request, so it is
+		// longer than any answer takes, a late one on purpose included.
+		WriteTimeout: time.Minute,
+		BaseContext:  func(net.Listener) context.Context { return ctx },
+		ErrorLog:     slog.NewLogLogger(n.config.Logger.Handler(), slog.LevelWarn),
 	}
 	n.wg.Go(func() {
 		if err := n.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -162,11 +167,11 @@ func (n *Node) setFaults(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var rules []fault.Rule
-	if err := json.Unmarshal(body, &rules); err != nil {
+	var orders fault.Orders
+	if err := json.Unmarshal(body, &orders); err != nil {
 		return NewProblem(http.StatusBadRequest, "malformed", err.Error())
 	}
-	n.faults.Replace(rules)
+	n.faults.Obey(orders)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
