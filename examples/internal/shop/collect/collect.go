@@ -191,8 +191,18 @@ func (s *source) rps() float64 {
 	if len(s.history) < 2 || s.State == "stopped" {
 		return 0
 	}
-	first, last := s.history[0], s.history[len(s.history)-1]
-	return float64(last.requests-first.requests) / last.at.Sub(first.at).Seconds()
+	return rate(s.history[0], s.history[len(s.history)-1])
+}
+
+// rate is what came per second between two samples. Two may bear the same time,
+// as the last two of a service that stops; a division by zero would be no number,
+// which JSON cannot carry, and so take the whole document with it.
+func rate(first, last sample) float64 {
+	span := last.at.Sub(first.at).Seconds()
+	if span <= 0 {
+		return 0
+	}
+	return float64(last.requests-first.requests) / span
 }
 
 // SetService says where a service is and how it does.

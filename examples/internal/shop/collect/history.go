@@ -85,8 +85,7 @@ func (s *source) lastSecond() float64 {
 	if n < 2 {
 		return 0
 	}
-	first, last := s.history[max(0, n-11)], s.history[n-1]
-	return float64(last.requests-first.requests) / last.at.Sub(first.at).Seconds()
+	return rate(s.history[max(0, n-11)], s.history[n-1])
 }
 
 // snapshot is what a page starts with: the state and the last two minutes.

@@ -28,15 +28,17 @@ type route struct {
 // time, tries, trace or identity is not on it.
 var (
 	requestHeaders = []string{"Accept", "Content-Type", "Idempotency-Key"}
-	answerHeaders  = []string{"Content-Type", "Cache-Control", "Location", "Retry-After", wire.HeaderFault, wire.HeaderGaveUp}
+	answerHeaders  = []string{"Allow", "Content-Type", "Cache-Control", "Location", "Retry-After", wire.HeaderFault, wire.HeaderGaveUp}
 )
 
 // New returns the gateway's routes. It calls users and orders; an order needs
 // a user, so orders has to call on and gets the longer time limit.
 func New(n *wire.Node) *http.ServeMux {
+	// HEAD goes with GET: it is what curl -I and most uptime checks send.
+	methods := []string{http.MethodGet, http.MethodHead, http.MethodPost}
 	routes := []route{
-		{Path: "/api/users", Service: "users", Methods: []string{"GET", "POST"}, client: n.Client("users", false)},
-		{Path: "/api/orders", Service: "orders", Methods: []string{"GET", "POST"}, client: n.Client("orders", true)},
+		{Path: "/api/users", Service: "users", Methods: methods, client: n.Client("users", false)},
+		{Path: "/api/orders", Service: "orders", Methods: methods, client: n.Client("orders", true)},
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /routes", wire.Handler(func(w http.ResponseWriter, _ *http.Request) error {

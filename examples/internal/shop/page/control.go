@@ -62,7 +62,14 @@ func routeControl(mux *http.ServeMux, shop Shop) {
 
 // addFault takes {target, kind, ...}, each member a word of the scenario files.
 func addFault(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
-	var in struct{ Target, Kind, Jitter, Status, Path, For string }
+	var in struct {
+		Target string `json:"target"`
+		Kind   string `json:"kind"`
+		Jitter string `json:"jitter"`
+		Status string `json:"status"`
+		Path   string `json:"path"`
+		For    string `json:"for"`
+	}
 	if err := wire.Decode(w, r, &in, "target", "kind", "jitter", "status", "path", "for"); err != nil {
 		return nil, err
 	}
@@ -96,7 +103,9 @@ func steer(shop Shop, name, action string) (any, error) {
 // setLoad takes {rps}. A pointer tells an absent member from a zero, which is a
 // rate like any other.
 func setLoad(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
-	var in struct{ RPS *int }
+	var in struct {
+		RPS *int `json:"rps"`
+	}
 	if err := wire.Decode(w, r, &in, "rps"); err != nil {
 		return nil, err
 	}

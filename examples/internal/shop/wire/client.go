@@ -16,8 +16,11 @@ import (
 	"github.com/keelson-go/keelson/retry"
 )
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds what is read of an answer. A longer one is an error and not
+// cut off: half a JSON document with a 200 in front is worse than no answer.
 const maxAnswer = 1 << 20
+
+var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 
 // Client calls one callee on behalf of one service. It owns the breaker and the
 // retry policies of that edge. Safe for concurrent use; Node.Client makes it.
@@ -91,6 +94,11 @@ func nothingSent(err error) bool {
 // below 500 but 429, also for a 404. Otherwise it is a *breaker.RejectedError
 // when the breaker refused, a *StatusError in the tree when the callee answered,
 // or the transport's error.
+//
+// A caller whose time is all but over is turned away before the breaker hears of
+// it. To the breaker a passed deadline is a failure, rightly so for a call that
+// was made; but one that was never made says nothing about the callee, and a few
+// callers in a hurry would otherwise shut it off for all.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	c.requests.Add(1)
 	policy := &c.once
@@ -99,6 +107,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	}
 	n := 0
 	return retry.Do(ctx, policy, func(ctx context.Context) (*Response, error) {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= hop {
+			return nil, retry.Permanent(context.DeadlineExceeded)
+		}
 		n++
 		return breaker.Do(ctx, c.breaker, func(ctx context.Context) (*Response, error) {
 			c.attempts.Add(1)
@@ -129,10 +140,7 @@ func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
 		req.Header = r.Header.Clone()
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		left := time.Until(deadline) - hop
-		if left < time.Millisecond {
-			return nil, context.DeadlineExceeded // it cannot be done in time, so it is not begun
-		}
+		left := max(time.Until(deadline)-hop, time.Millisecond)
 		req.Header.Set(HeaderTimeout, strconv.FormatInt(left.Milliseconds(), 10))
 	}
 	req.Header.Set(HeaderAttempt, strconv.Itoa(n))
@@ -142,9 +150,12 @@ func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
 		return nil, err
+	case len(body) > maxAnswer:
+		return nil, retry.Permanent(errTooLong) // the next one would be as long
 	}
 	answer := &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}
 	if answer.Status >= 500 || answer.Status == http.StatusTooManyRequests {

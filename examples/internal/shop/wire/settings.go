@@ -31,8 +31,8 @@ const hop = 5 * time.Millisecond
 func (s Settings) Validate() error {
 	inner := time.Duration(s.Attempts)*s.PerTry + s.longestPauses()
 	switch {
-	case s.PerTry <= 0 || s.Attempts < 1:
-		return fmt.Errorf("settings: per try %v and attempts %d must be positive", s.PerTry, s.Attempts)
+	case s.PerTry <= hop || s.Attempts < 1:
+		return fmt.Errorf("settings: per try %v must exceed %v, and attempts %d must be positive", s.PerTry, hop, s.Attempts)
 	case s.Composite <= inner+2*hop:
 		return fmt.Errorf("settings: composite %v must exceed %d tries of %v with their pauses (%v)", s.Composite, s.Attempts, s.PerTry, inner)
 	case s.Deadline <= s.Composite+hop:

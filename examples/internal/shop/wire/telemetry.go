@@ -187,7 +187,14 @@ func (t *telemetry) send(ctx context.Context, batch []Record) error {
 	if err != nil {
 		return err
 	}
-	_, _ = io.Copy(io.Discard, resp.Body)
+	_, _ = io.Copy(io.Discard, resp.Body) // the connection is used again only once it has been read
+	if resp.StatusCode != http.StatusNoContent {
+		// The collector is there and does not want it. Sent again it would be
+		// refused again, and hold up what comes behind it for ever.
+		t.mu.Lock()
+		t.dropped += uint64(len(batch))
+		t.mu.Unlock()
+	}
 	return resp.Body.Close()
 }
 
