@@ -54,21 +54,28 @@ func (o *options) resolve() (preset shop.Preset, script scenario.Script, err err
 	if preset, err = shop.FindPreset(o.preset); err != nil {
 		return preset, script, err
 	}
-	if _, err = preset.Sabotage(o.sabotage); err != nil {
+	if preset, err = preset.Sabotage(o.sabotage); err != nil {
 		return preset, script, err
 	}
 	if o.scenario != "" {
 		if script, err = scenario.Load(o.scenario); err != nil {
 			return preset, script, err
 		}
+		if err = shop.CheckTargets(script); err != nil {
+			return preset, script, err
+		}
 	}
 	switch {
 	case o.rps < 0 || o.rps > 2000:
 		err = fmt.Errorf("-rps %d: want 0 to 2000", o.rps)
+	case o.service != "" && (o.scenario != "" || o.check || o.addrGiven || o.open):
+		err = errors.New("-service runs one service without page and load: -addr, -scenario, -check and -open go without it")
 	case o.check && o.scenario == "":
 		err = errors.New("-check needs -scenario: " + strings.Join(scenario.Names(), ", "))
 	case o.json && !o.check, o.length != 0 && !o.check:
 		err = errors.New("-for and -json go with -check")
+	case o.check && len(script.Expects) == 0:
+		err = fmt.Errorf("-check: scenario %s expects nothing, so it cannot fail", script.Name)
 	case o.length != 0 && o.length < script.Length():
 		err = fmt.Errorf("-for %v: scenario %s needs %v", o.length, script.Name, script.Length())
 	default:

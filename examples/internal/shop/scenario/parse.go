@@ -16,6 +16,7 @@
 package scenario
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"os"
@@ -101,7 +102,7 @@ func Parse(name, text string) (Script, error) {
 			return Script{}, fmt.Errorf("%s, line %d: %w", name, i+1, err)
 		}
 	}
-	slices.SortStableFunc(s.Steps, func(a, b Step) int { return int(a.At - b.At) })
+	slices.SortStableFunc(s.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
 	return s, nil
 }
 

@@ -16,10 +16,12 @@ import (
 // Shop is what a script acts on and looks at.
 type Shop interface {
 	Inject(r fault.Rule) (fault.Rule, error)
+	ClearFault(id string) error
 	Clear(target string) error // "all" for every target
 	StopService(name string) error
 	StartService(name string) error
 	RestartService(name string) error
+	RPS() int
 	SetRPS(n int) int
 	Settle(ctx context.Context) // stops the load, and waits for what is on its way
 	State() collect.State
@@ -54,7 +56,8 @@ type run struct {
 	script Script
 	start  time.Time
 	judges []*judge
-	next   int // step
+	next   int      // step
+	faults []string // ids of those that steps have put in force
 	state  collect.Scenario
 	settle bool
 }
@@ -66,7 +69,10 @@ type Options struct {
 	Settle bool          // the load ends with the run, and is over before the end is judged
 }
 
-// Run runs the script and judges what it sees. Whatever happens, no fault and no stopped service outlives it.
+// Run runs the script and judges what it sees. Whatever happens, no fault and no
+// stopped service of the script outlives it, and the load is what it was; a fault
+// that somebody has put in force by hand is his to clear.
+//
 // The error is about a step that could not be done, or ctx's end; the result is
 // then what was seen until that point.
 func Run(ctx context.Context, shop Shop, script Script, o Options) (Result, error) {
@@ -75,14 +81,14 @@ func Run(ctx context.Context, shop Shop, script Script, o Options) (Result, erro
 	for _, e := range script.Expects {
 		r.judges = append(r.judges, newJudge(e))
 	}
-	before := shop.Totals()
-	if rps := cmp.Or(script.RPS, o.RPS); rps > 0 {
-		shop.SetRPS(rps)
+	before, rps := shop.Totals(), shop.RPS()
+	if n := cmp.Or(script.RPS, o.RPS); n > 0 {
+		shop.SetRPS(n)
 	}
 	r.state = collect.Scenario{Name: script.Name, Running: true, Started: r.start.UnixMilli(), LengthS: length.Seconds()}
 	r.progress("started")
 	err := r.loop(ctx, length)
-	r.restore()
+	r.restore(rps)
 	result := Result{Scenario: script.Name, Length: length, Complete: err == nil, Totals: since(before, shop.Totals())}
 	for _, j := range r.judges {
 		result.Outcomes = append(result.Outcomes, j.outcome)
@@ -142,7 +148,10 @@ func (r *run) steps(t time.Duration) error {
 func (r *run) do(a Action) (err error) {
 	switch a.Verb {
 	case "fault":
-		_, err = r.shop.Inject(a.Fault)
+		var rule fault.Rule
+		if rule, err = r.shop.Inject(a.Fault); err == nil {
+			r.faults = append(r.faults, rule.ID)
+		}
 	case "clear":
 		err = r.shop.Clear(a.Target)
 	case "stop":
@@ -158,8 +167,11 @@ func (r *run) do(a Action) (err error) {
 }
 
 // restore undoes what steps may have left behind.
-func (r *run) restore() {
-	_ = r.shop.Clear("all") // "all" is always known
+func (r *run) restore(rps int) {
+	for _, id := range r.faults {
+		_ = r.shop.ClearFault(id) // unless its time has cleared it
+	}
+	r.shop.SetRPS(rps)
 	for _, step := range r.script.Steps[:r.next] {
 		if step.Do.Verb == "stop" {
 			_ = r.shop.StartService(step.Do.Target) // runs already, or was known when it was stopped
@@ -224,7 +236,12 @@ func (s *sample) look(path string, base map[string]load.Totals) any {
 func figure(now, base load.Totals, name string) any {
 	c := now.Counts.Minus(base.Counts)
 	h := now.Latency.Minus(base.Latency)
-	ms := func(q float64) any { return float64(h.Quantile(q)) / float64(time.Millisecond) }
+	ms := func(q float64) any {
+		if h.Count() == 0 {
+			return nil // of nothing there is no percentile, and a zero would pass for a fast one
+		}
+		return float64(h.Quantile(q)) / float64(time.Millisecond)
+	}
 	switch name {
 	case "sent":
 		return float64(c.Sent)
