@@ -217,8 +217,10 @@ func TestNothingStartsOnceTheShopIsClosed(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		s.Close()
 		assert.Error(t, <-done)
-		assert.Error(t, s.StartService("orders"))
-		_, err := s.Inject(fault.Rule{Target: "users", Kind: fault.Latency, For: time.Hour})
+		err := s.StartService("orders")
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "closing", "it was refused, and not started and out of reach")
+		_, err = s.Inject(fault.Rule{Target: "users", Kind: fault.Latency, For: time.Hour})
 		assert.Error(t, err)
 	})
 }
