@@ -1,5 +1,10 @@
 package shop
 
+// This file is what the page and the scenarios may do to a running shop. Every
+// method may be called at any time and from several goroutines: two visitors, or
+// a visitor and a script, are not kept from treading on each other's feet, but
+// what is in force at the end is what the page shows.
+
 import (
 	"bytes"
 	"context"
@@ -27,7 +32,7 @@ const maxFaults = 32
 // runningScenario is the one that runs.
 type runningScenario struct {
 	name   string
-	cancel context.CancelCauseFunc
+	cancel context.CancelCauseFunc // the cause is shown as the reason of the end
 	done   chan struct{}
 }
 
@@ -61,6 +66,8 @@ func (s *Shop) Inject(r fault.Rule) (fault.Rule, error) {
 	}
 	s.lastID++
 	s.version++
+	// Numbered and not random: a fault's draws depend on its id, and the same
+	// script with the same seed must hit the same requests.
 	r.ID = fmt.Sprintf("%s-%s-%d", r.Target, r.Kind, s.lastID)
 	s.active = append(s.active, activeFault{rule: r, since: time.Now(), cancel: cancel})
 	if r.For > 0 {
@@ -68,7 +75,7 @@ func (s *Shop) Inject(r fault.Rule) (fault.Rule, error) {
 	}
 	s.mu.Unlock()
 	if err := s.push(target); err != nil {
-		_ = s.ClearFault(r.ID)
+		_ = s.ClearFault(r.ID) // listed and without effect would be a lie on the page
 		return r, err
 	}
 	s.report(fmt.Sprintf("fault on %s: %s", r.Target, r))
@@ -114,7 +121,7 @@ func (s *Shop) remove(match func(fault.Rule) bool) int {
 		if !match(a.rule) {
 			return false
 		}
-		a.cancel()
+		a.cancel() // nobody waits any more for the end of what has ended
 		gone = append(gone, a.rule)
 		return true
 	})
@@ -162,7 +169,9 @@ func (s *Shop) push(target *replica) error {
 	return err
 }
 
-// put sends a body with the secret of this run, within one second.
+// put sends a body with the secret of this run, within one second. There is no
+// breaker and no retry here: faults leave this path alone, and a visitor who
+// presses a button wants to hear at once that it did not work.
 func (s *Shop) put(url string, body []byte) error {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 	defer cancel()
@@ -182,7 +191,9 @@ func (s *Shop) put(url string, body []byte) error {
 	return nil
 }
 
-// report tells the collector which faults are in force, and what has changed.
+// report tells the collector which faults are in force, and what has changed: all
+// of them every time, since a list of changes goes wrong with the first that is
+// missed.
 func (s *Shop) report(why string) {
 	s.mu.Lock()
 	faults := make([]collect.Fault, 0, len(s.active))
@@ -196,6 +207,7 @@ func (s *Shop) report(why string) {
 }
 
 // StopService stops a service: what runs may finish, new connections are refused.
+// It is said to be stopped when it is: until then its callers may still be served.
 func (s *Shop) StopService(name string) error {
 	r, err := s.replica(name)
 	if err != nil {
@@ -226,6 +238,9 @@ func (s *Shop) StartService(name string) error {
 }
 
 // RestartService stops a service and starts it again.
+//
+// It is no atomic step. Whoever starts the service between the two halves has
+// done what this would have done.
 func (s *Shop) RestartService(name string) error {
 	if err := s.StopService(name); err != nil {
 		return err
@@ -259,6 +274,7 @@ func (s *Shop) StartScenario(script scenario.Script) error {
 
 // StopScenario ends the scenario that runs and waits until it is over.
 func (s *Shop) StopScenario(name string) error {
+	// The lock is not held while waiting: the run takes it to end.
 	s.mu.Lock()
 	run := s.scenario
 	s.mu.Unlock()

@@ -19,7 +19,9 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// Service is an entry of the table of services.
+// Service is an entry of the table of services. All that differs between them is
+// in it, so that one process per service, or one for all, is a matter of who reads
+// the table.
 type Service struct {
 	Name  string
 	Port  int      // the default
@@ -63,6 +65,8 @@ func CheckTargets(script scenario.Script) error {
 }
 
 // drain is how long a stopped service may finish what it has begun.
+// It is less than the two seconds in which the shop must end, and more than the
+// limit per try: what is on its way may arrive, what hangs is cut.
 const drain = time.Second
 
 // replica is one running, or stopped, service of this process. Stopping it and
@@ -98,12 +102,14 @@ func (r *replica) start() error {
 	}
 	ln := r.listener
 	r.listener = nil
-	if ln == nil {
+	if ln == nil { // started again: the address must be the old one, since callers know no other
 		var err error
 		if ln, err = r.network.Listen(r.addr); err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 	}
+	// The rules are there before the first request. A service that ran for a moment
+	// without them would answer a probe, and close breakers on a callee that is sick.
 	config := r.config
 	config.Faults = r.faults()
 	n := wire.NewNode(config)
@@ -129,6 +135,7 @@ func (r *replica) stop(ctx context.Context) {
 		r.listener.Close()
 		r.listener = nil
 	}
+	// The node is out of sight before it drains: nobody sends it rules any more.
 	n := r.node.Swap(nil)
 	if n == nil {
 		return
@@ -145,6 +152,7 @@ func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[strin
 	n := wire.NewNode(base)
 	n.Serve(ln, s.build(n))
 	<-ctx.Done()
+	// ctx has ended, and with it anything derived from it; the drain needs time.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	n.Stop(end)
@@ -164,7 +172,8 @@ func PeerURL(name string, env func(string) string) string {
 	return ""
 }
 
-// peersOf returns the base URLs of what a service calls.
+// peersOf returns the base URLs of what a service calls. It is given no others:
+// a call that is not in the table cannot be made by accident.
 func peersOf(s Service, all []*replica) map[string]string {
 	peers := map[string]string{}
 	for _, r := range all {

@@ -4,6 +4,22 @@
 //
 // It is the walking skeleton of a larger shop: gateway, users and orders, joined
 // by breaker and retry. Users and orders live in memory.
+//
+// # Where to begin
+//
+// Whoever is here for the patterns reads package wire: client.go is the chain that
+// an outgoing call runs through, settings.go the numbers behind it. A service,
+// such as orders, is then a page of plain handlers. All else serves the show:
+// fault breaks a service, load keeps it busy, collect gathers what it tells, page
+// shows that, scenario does the same from a script and judges it.
+//
+// # Two halves
+//
+// The services are one half: they know of each other by address, and share no
+// memory even where they share a process. Control is the other: load, collector,
+// page and scenarios. Control reaches a service by HTTP alone, as it would reach
+// one on another host, with two exceptions that have no other form: it starts and
+// stops a service of its own process.
 package shop
 
 import (
@@ -43,7 +59,7 @@ type Config struct {
 type Shop struct {
 	config    Config
 	network   wire.Network
-	secret    string
+	secret    string // between control and services; new in every run
 	replicas  []*replica
 	load      *load.Generator
 	collector *collect.Collector
@@ -52,8 +68,8 @@ type Shop struct {
 
 	ctx      context.Context // of everything that control runs
 	cancel   context.CancelCauseFunc
-	stopLoad context.CancelFunc
-	wg       sync.WaitGroup // control
+	stopLoad context.CancelFunc // on its own, since the load ends before all else
+	wg       sync.WaitGroup     // control
 	loadDone sync.WaitGroup
 
 	mu       sync.Mutex
@@ -74,6 +90,7 @@ type activeFault struct {
 // Start starts every service, the load and the collector. The shop runs when it
 // returns, until Close.
 func Start(c Config) (*Shop, error) {
+	// The preset is a copy: what is sabotaged here stays whole for the next shop.
 	preset, err := c.Preset.Sabotage(c.Sabotage)
 	if err != nil {
 		return nil, err
@@ -117,6 +134,7 @@ func (s *Shop) listen() error {
 			faults: func() fault.Orders { return s.orders(svc.Name) },
 		})
 	}
+	// Only now is every address known, so only now can anybody be told of his peers.
 	for _, r := range s.replicas {
 		r.config = wire.Config{
 			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
@@ -124,6 +142,7 @@ func (s *Shop) listen() error {
 			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
 		}
 	}
+	// The load knows the gateway and nothing else, like any client.
 	s.load = load.New(load.Config{
 		Target: s.URL("gateway"), Network: s.network, Seed: s.config.Seed, RPS: s.config.RPS,
 		Patience: s.config.Preset.Wire.Deadline,
@@ -132,6 +151,8 @@ func (s *Shop) listen() error {
 		Run: rand.Text()[:8], Preset: s.config.Preset.Name, Mode: "micro", Sabotage: s.config.Sabotage,
 		Seed: s.config.Seed, Secret: s.secret, Load: s.load,
 	})
+	// Telemetry has a listener of its own and no place on the page's: the page may
+	// be absent, and its rules on hosts and origins are for browsers.
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /ingest", s.collector.Ingest)
 	s.ingest = &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
@@ -163,20 +184,22 @@ func (s *Shop) Close() {
 		s.stopLoad()
 		s.loadDone.Wait()
 	}
+	// One limit for all services together: with one for each, three that hang would
+	// take three times as long, and whoever waits at the terminal presses again.
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
-	s.http.CloseIdleConnections()
+	s.http.CloseIdleConnections() // a connection without a request would hold up a shutdown
 	for _, r := range s.replicas {
 		r.end(ctx)
 	}
-	if s.ingest != nil {
+	if s.ingest != nil { // after the services, whose last words it takes
 		if s.ingest.Shutdown(ctx) != nil {
 			s.ingest.Close()
 		}
 		s.collector.Hub.Close()
 	}
 	s.wg.Wait()
-	s.http.CloseIdleConnections()
+	s.http.CloseIdleConnections() // those that the last health checks have opened
 }
 
 // URL is the base URL of a service; "" for an unknown one.
@@ -210,7 +233,9 @@ func (s *Shop) Settle(ctx context.Context) { s.load.Settle(ctx) }
 // Progress tells how far a scenario is.
 func (s *Shop) Progress(p collect.Scenario) { s.collector.SetScenario(p) }
 
-// watch asks a service for its health until the shop ends.
+// watch asks a service for its health until the shop ends. It asks from outside,
+// since a service that hangs does not know it; what the service tells of itself
+// by telemetry is never taken for its health.
 func (s *Shop) watch(r *replica) {
 	tick := time.NewTicker(s.config.Preset.HealthEvery)
 	defer tick.Stop()
@@ -242,7 +267,7 @@ func (s *Shop) health(addr string) string {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return "failing"
+		return "failing" // also one that drains: it is alive, and wants no requests
 	}
 	return "up"
 }

@@ -55,7 +55,8 @@ func NewSet(seed uint64) *Set {
 }
 
 // Replace puts rules in force. A rule that stays keeps its count, so that its
-// draws go on where they were.
+// draws go on where they were: otherwise every change of some other rule would
+// start them anew, and a fault of one percent would hit the same first request.
 func (s *Set) Replace(rules []Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,6 +101,8 @@ var ErrCut = errors.New("fault: cut the connection")
 // neither when the request is to go on. In a black hole it returns when the
 // client has gone or the set is closed.
 func (s *Set) Apply(w http.ResponseWriter, r *http.Request) (*Injected, error) {
+	// The lock is for the slice alone. What a rule does takes seconds, and Replace
+	// must be able to end it.
 	s.mu.Lock()
 	rules := s.rules
 	s.mu.Unlock()
@@ -107,6 +110,8 @@ func (s *Set) Apply(w http.ResponseWriter, r *http.Request) (*Injected, error) {
 		if !strings.HasPrefix(r.URL.Path, a.Path) {
 			continue
 		}
+		// Two draws for each request, one for whether and one for how long: with one
+		// for both, those who are hit would be those who wait the least.
 		n := a.seen.Add(1)
 		if unit(a.seed, 2*n) >= a.Share {
 			continue
@@ -134,7 +139,7 @@ func (s *Set) sleep(r *http.Request, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-s.closed:
-		return nil
+		return nil // the service drains: what waits may still be answered
 	case <-r.Context().Done():
 		return ErrCut
 	}

@@ -55,7 +55,7 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.mu.RLock()
-	first := min(after, len(s.users))
+	first := min(after, len(s.users)) // ids have no gaps, so "behind id n" is "from index n"
 	page := s.users[first:min(first+min(limit, maxPage), len(s.users))]
 	s.mu.RUnlock() // users never change, so the slice may be read without the lock
 	return wire.WriteJSON(w, http.StatusOK, page)
@@ -118,6 +118,8 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 	id, err := strconv.Atoi(r.PathValue("id"))
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	// What is no number is no user either: to a client both are a link that leads
+	// nowhere.
 	if err != nil || id < 1 || id > len(s.users) {
 		return wire.NewProblem(http.StatusNotFound, "user-not-found", "User not found")
 	}

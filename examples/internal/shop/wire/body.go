@@ -49,10 +49,14 @@ func Decode(w http.ResponseWriter, r *http.Request, v any, allowed ...string) er
 	if err != nil {
 		return err
 	}
+	// Twice decoded, since DisallowUnknownFields does not do: it names one member
+	// at most, and takes "ID" for "id", as encoding/json compares without case.
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		return NewProblem(http.StatusBadRequest, "malformed", "the body must be a JSON object")
 	}
+	// In order of name, since that of a map is another one every time, and all of
+	// them: a client that mends one should not hear of the next.
 	var refused []string
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !slices.Contains(allowed, name) {
