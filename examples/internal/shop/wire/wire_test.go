@@ -91,22 +91,29 @@ func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 	}
 }
 
+// serve runs a callee at port 3000 of network that answers with handler.
+func serve(t *testing.T, network wire.Network, handler http.Handler) *wire.Node {
+	t.Helper()
+	ln, err := network.Listen("127.0.0.1:3000")
+	require.NoError(t, err)
+	n := wire.NewNode(wire.Config{Name: "callee", Network: network, Settings: settings()})
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	n.Serve(ln, mux)
+	return n
+}
+
 // pair is a caller and a callee in fake time. The callee answers with handler.
 func pair(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, c *wire.Client, caller, callee *wire.Node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		network := &wire.Pipe{}
-		ln, err := network.Listen("127.0.0.1:3000")
-		require.NoError(t, err)
-		callee := wire.NewNode(wire.Config{Name: "callee", Network: network, Settings: settings()})
-		mux := http.NewServeMux()
-		mux.Handle("/", handler)
-		callee.Serve(ln, mux)
+		callee := serve(t, network, handler)
 		caller := wire.NewNode(wire.Config{
 			Name: "caller", Network: network, Settings: settings(), Peers: map[string]string{"callee": "http://127.0.0.1:3000"},
 		})
 		c := caller.Client("callee", false)
-		ln, err = network.Listen("127.0.0.1:3001")
+		ln, err := network.Listen("127.0.0.1:3001")
 		require.NoError(t, err)
 		caller.Serve(ln, http.NewServeMux())
 		test(t, c, caller, callee)
@@ -287,12 +294,7 @@ func TestABodyThatDoesNotArriveIsGivenUp(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		network := &wire.Pipe{}
-		ln, err := network.Listen("127.0.0.1:3000")
-		require.NoError(t, err)
-		n := wire.NewNode(wire.Config{Name: "callee", Network: network, Settings: settings()})
-		mux := http.NewServeMux()
-		mux.Handle("/", read)
-		n.Serve(ln, mux)
+		n := serve(t, network, read)
 		defer n.Stop(t.Context())
 		conn, err := network.DialContext(t.Context(), "tcp", "127.0.0.1:3000")
 		require.NoError(t, err)
