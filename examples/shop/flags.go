@@ -15,7 +15,8 @@ import (
 
 const defaultAddr = "127.0.0.1:8080"
 
-// options are the flags, as they were given.
+// options are the flags, as they were given. They are a struct and no package
+// variables, so that tests can run the command several times in one process.
 type options struct {
 	addr, preset, scenario, service, sabotage string
 	seed                                      uint64
@@ -42,6 +43,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	// A default cannot be told from the same value given by hand in any other way.
 	f.Visit(func(fl *flag.Flag) { o.addrGiven = o.addrGiven || fl.Name == "addr" })
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
@@ -49,26 +51,35 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	return o, nil
 }
 
-// resolve checks the options and finds what they name.
+// resolve checks the options and finds what they name. All of it comes before
+// anything is started: a typing error must not cost a run of twenty seconds, and
+// must not pass for a failed expectation.
 func (o *options) resolve() (preset shop.Preset, script scenario.Script, err error) {
 	if preset, err = shop.FindPreset(o.preset); err != nil {
 		return preset, script, err
 	}
-	if _, err = preset.Sabotage(o.sabotage); err != nil {
+	if preset, err = preset.Sabotage(o.sabotage); err != nil {
 		return preset, script, err
 	}
 	if o.scenario != "" {
 		if script, err = scenario.Load(o.scenario); err != nil {
 			return preset, script, err
 		}
+		if err = shop.CheckTargets(script); err != nil {
+			return preset, script, err
+		}
 	}
 	switch {
 	case o.rps < 0 || o.rps > 2000:
 		err = fmt.Errorf("-rps %d: want 0 to 2000", o.rps)
+	case o.service != "" && (o.scenario != "" || o.check || o.addrGiven || o.open):
+		err = errors.New("-service runs one service without page and load: -addr, -scenario, -check and -open go without it")
 	case o.check && o.scenario == "":
 		err = errors.New("-check needs -scenario: " + strings.Join(scenario.Names(), ", "))
 	case o.json && !o.check, o.length != 0 && !o.check:
 		err = errors.New("-for and -json go with -check")
+	case o.check && len(script.Expects) == 0: // it would print "0 of 0" and exit 0, in every build
+		err = fmt.Errorf("-check: scenario %s expects nothing, so it cannot fail", script.Name)
 	case o.length != 0 && o.length < script.Length():
 		err = fmt.Errorf("-for %v: scenario %s needs %v", o.length, script.Name, script.Length())
 	default:

@@ -6,6 +6,10 @@
 //	PORT=3000 go run ./examples/shop -service users               # one service alone
 //
 // Exit codes: 0 all well, 1 an expectation failed, 2 usage, 3 could not start.
+//
+// This file is what the shop has to do with a process: flags, signals, ports, exit
+// codes. The shop itself is package shop, which knows of none of them and so runs
+// in a test as it runs here.
 package main
 
 import (
@@ -37,12 +41,16 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first Ctrl-C the signal means again what it means everywhere:
+	// whoever presses it twice does not want to wait.
+	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// run is main without the process around it.
+// run is main without the process around it: it exits nowhere but at its end, so
+// that what is deferred is done, and tests can call it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
@@ -57,6 +65,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitUsage
 	}
+	// To stderr, so that what -check prints can be piped; from warnings up, since
+	// what is to be seen is on the page.
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if o.service != "" {
 		return o.serveAlone(ctx, preset, log, stdout, stderr)
@@ -70,7 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart
 	}
-	defer s.Close()
+	defer s.Close() // after the page's own, which is deferred later: nobody steers a shop that closes
 	if o.check {
 		return o.runCheck(ctx, s, script, stdout, stderr)
 	}
@@ -100,6 +110,8 @@ func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.
 		return exitStart
 	}
 	fmt.Fprintf(stdout, "%s http://%s\n", svc.Name, ln.Addr())
+	// Callees are looked for when they are called, so services may start in any
+	// order: until the others are there the breakers do what they are for.
 	peers := map[string]string{}
 	for _, need := range svc.Needs {
 		peers[need] = shop.PeerURL(need, os.Getenv)
@@ -127,6 +139,8 @@ func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Sc
 	if err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
 	}
+	// A run that was cut short has not shown what it was to show, even if nothing
+	// has failed yet.
 	if err != nil || result.Failed() > 0 {
 		return exitFailed
 	}
@@ -135,6 +149,8 @@ func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Sc
 
 // runPage serves the page until Ctrl-C.
 func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Script, log *slog.Logger, stdout, stderr io.Writer) int {
+	// Nobody has chosen 8080, so another port is as good; an address that was given
+	// is one that somebody will look at.
 	ln, err := wire.TCP{}.Listen(o.addr)
 	if err != nil && !o.addrGiven {
 		ln, err = wire.TCP{}.Listen("127.0.0.1:0")
@@ -146,6 +162,7 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	srv := page.Serve(ln, s, log)
 	defer srv.Close()
 	url := "http://" + ln.Addr().String() + "/"
+	// Only now, when somebody listens: what prints an address is taken at its word.
 	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\nCtrl-C ends the shop.\n", url, s.URL("gateway"))
 	if o.scenario != "" {
 		if err := s.StartScenario(script); err != nil {

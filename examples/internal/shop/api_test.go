@@ -1,10 +1,12 @@
 package shop_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,7 +89,7 @@ func TestAPI(t *testing.T) {
 			{"POST", "/api/users", `{"id":7,"name":"Mallory"}`, 422, `"fields":["id"]`},
 			{"POST", "/api/users", `{"ID":7,"name":"Mallory"}`, 422, `"fields":["ID"]`},
 			{"POST", "/api/users", `{"name":""}`, 422, `"fields":["name"]`},
-			{"POST", "/api/users", `{"name":5}`, 422, "must be of type string"},
+			{"POST", "/api/users", `{"name":5}`, 422, `name must be a string, not number","fields":["name"]`},
 			{"POST", "/api/users", `{"name":`, 400, "JSON object"},
 			{"POST", "/api/users", `{"name":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "64 KiB"},
 			{"POST", "/api/orders", `{"userId":1}`, 201, `"userId":1,"status":"confirmed"`},
@@ -96,7 +98,7 @@ func TestAPI(t *testing.T) {
 			{"POST", "/api/orders", `{}`, 422, `"fields":["userId"]`},
 			{"POST", "/api/orders", `{"userId":1,"id":"mine"}`, 422, `"fields":["id"]`},
 			{"GET", "/api/orders/none", "", 404, "Order not found"},
-			{"DELETE", "/api/users/1", "", 405, "GET, POST"},
+			{"DELETE", "/api/users/1", "", 405, "GET, HEAD, POST"},
 			{"GET", "/api/payments", "", 404, "no such path"},
 			{"GET", "/log", "", 404, "no such path"},
 			{"PUT", "/_control/faults", "[]", 404, "no such path"},
@@ -160,8 +162,7 @@ func TestRetriesDoNotMultiplyOverLayers(t *testing.T) {
 	})
 }
 
-// T10: refusals of a callee that is itself well, and clients that leave, open no
-// breaker.
+// T10: refusals of a callee that is itself well open no breaker.
 func TestGivenUpAnswersOpenNoBreaker(t *testing.T) {
 	visit(t, func(v visitor) {
 		require.NoError(t, v.shop.StopService("users"))
@@ -241,5 +242,74 @@ func TestHealthEndpoints(t *testing.T) {
 			assert.Equal(t, http.StatusOK, v.do("GET", service, "/health/live", "").StatusCode)
 			assert.Contains(t, v.do("GET", service, "/stats", "").body, `"requests":`)
 		}
+	})
+}
+
+func TestTheGatewayKeepsToHTTP(t *testing.T) {
+	visit(t, func(v visitor) {
+		a := v.do("HEAD", "gateway", "/api/users", "")
+		assert.Equal(t, http.StatusOK, a.StatusCode)
+		assert.Equal(t, "", a.body)
+		a = v.do("POST", "gateway", "/api/users/1", "{}")
+		assert.Equal(t, http.StatusMethodNotAllowed, a.StatusCode)
+		assert.Equal(t, "GET, HEAD", a.Header.Get("Allow"), "what the service says is passed on")
+	})
+}
+
+// What a client may store decides how long an answer can get.
+func TestAFullPageOfUsersIsWhole(t *testing.T) {
+	visit(t, func(v visitor) {
+		long := strings.Repeat("b", 253)
+		assert.Equal(t, 422, v.do("POST", "gateway", "/api/users", `{"name":"x","email":"@`+long+`b"}`).StatusCode)
+		for range 100 {
+			v.do("POST", "gateway", "/api/users", `{"name":"`+strings.Repeat("\\u0000", 100)+`","email":"@`+long+`"}`)
+		}
+		var page []any
+		require.NoError(t, json.Unmarshal([]byte(v.do("GET", "gateway", "/api/users?after=2", "").body), &page))
+		assert.Equal(t, 100, len(page))
+	})
+}
+
+// T10, the other half: clients that leave open no breaker either.
+func TestClientsThatLeaveOpenNoBreaker(t *testing.T) {
+	visit(t, func(v visitor) {
+		rule, err := fault.Parse("users", []string{"latency=200ms"})
+		require.NoError(t, err)
+		_, err = v.shop.Inject(rule)
+		require.NoError(t, err)
+		for range 30 {
+			ctx, cancel := context.WithCancel(v.t.Context())
+			time.AfterFunc(50*time.Millisecond, cancel)
+			req, err := http.NewRequestWithContext(ctx, "POST", v.shop.URL("gateway")+"/api/orders", strings.NewReader(`{"userId":1}`))
+			require.NoError(t, err)
+			_, err = v.http.Do(req) //nolint:bodyclose // there is none
+			require.Error(t, err)
+		}
+		time.Sleep(time.Second)
+		for _, name := range []string{"gateway/orders", "orders/users"} {
+			assert.Contains(t, string(v.shop.State().Breakers[name]), `"state":"closed"`)
+			assert.Contains(t, string(v.shop.State().Breakers[name]), `"failed":0`)
+		}
+	})
+}
+
+// Whatever several people do to a service at once, what is in force at the end is
+// what the page shows.
+func TestFaultsAndRestartsAtOnceEndWell(t *testing.T) {
+	visit(t, func(v visitor) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 20 {
+					rule, err := v.shop.Inject(fault.Rule{Target: "users", Kind: fault.Error, Share: 1, Status: 500})
+					assert.NoError(t, err)
+					assert.NoError(t, v.shop.RestartService("users"))
+					assert.NoError(t, v.shop.ClearFault(rule.ID))
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 0, len(v.shop.State().Faults))
+		assert.Equal(t, http.StatusOK, v.do("GET", "users", "/users/1", "").StatusCode)
 	})
 }

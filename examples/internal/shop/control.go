@@ -1,5 +1,10 @@
 package shop
 
+// This file is what the page and the scenarios may do to a running shop. Every
+// method may be called at any time and from several goroutines: two visitors, or
+// a visitor and a script, are not kept from treading on each other's feet, but
+// what is in force at the end is what the page shows.
+
 import (
 	"bytes"
 	"context"
@@ -7,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 
@@ -19,10 +25,14 @@ import (
 // ErrBusy is what a second scenario gets while one runs.
 var ErrBusy = errors.New("a scenario is running")
 
+// maxFaults bounds the faults in force at once. Every request of a service walks
+// through its rules, and every frame of the stream lists them.
+const maxFaults = 32
+
 // runningScenario is the one that runs.
 type runningScenario struct {
 	name   string
-	cancel context.CancelCauseFunc
+	cancel context.CancelCauseFunc // the cause is shown as the reason of the end
 	done   chan struct{}
 }
 
@@ -46,18 +56,29 @@ func (s *Shop) Inject(r fault.Rule) (fault.Rule, error) {
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	s.mu.Lock()
+	if s.closing || len(s.active) >= maxFaults {
+		defer s.mu.Unlock()
+		cancel()
+		if s.closing {
+			return r, errEnded
+		}
+		return r, fmt.Errorf("%d faults are in force, which is the most; clear one", maxFaults)
+	}
 	s.lastID++
+	s.version++
+	// Numbered and not random: a fault's draws depend on its id, and the same
+	// script with the same seed must hit the same requests.
 	r.ID = fmt.Sprintf("%s-%s-%d", r.Target, r.Kind, s.lastID)
 	s.active = append(s.active, activeFault{rule: r, since: time.Now(), cancel: cancel})
+	if r.For > 0 {
+		s.wg.Go(func() { s.clearAfter(ctx, r) }) // under mu: Close has not begun to wait
+	}
 	s.mu.Unlock()
 	if err := s.push(target); err != nil {
-		_ = s.ClearFault(r.ID)
+		_ = s.ClearFault(r.ID) // listed and without effect would be a lie on the page
 		return r, err
 	}
 	s.report(fmt.Sprintf("fault on %s: %s", r.Target, r))
-	if r.For > 0 {
-		s.wg.Go(func() { s.clearAfter(ctx, r) })
-	}
 	return r, nil
 }
 
@@ -100,10 +121,11 @@ func (s *Shop) remove(match func(fault.Rule) bool) int {
 		if !match(a.rule) {
 			return false
 		}
-		a.cancel()
+		a.cancel() // nobody waits any more for the end of what has ended
 		gone = append(gone, a.rule)
 		return true
 	})
+	s.version++
 	s.mu.Unlock()
 	for _, r := range gone {
 		if target, err := s.replica(r.Target); err == nil {
@@ -114,30 +136,42 @@ func (s *Shop) remove(match func(fault.Rule) bool) int {
 	return len(gone)
 }
 
-// push tells a service the rules in force. A stopped one gets them at its start.
-func (s *Shop) push(target *replica) error {
-	target.mu.Lock()
-	stopped := target.node == nil
-	target.mu.Unlock()
-	if stopped {
-		return nil
-	}
+// orders are the rules in force for a service, with the version of this moment.
+func (s *Shop) orders(name string) fault.Orders {
 	s.mu.Lock()
-	rules := []fault.Rule{}
+	defer s.mu.Unlock()
+	o := fault.Orders{Version: s.version, Rules: []fault.Rule{}}
 	for _, a := range s.active {
-		if a.rule.Target == target.Name {
-			rules = append(rules, a.rule)
+		if a.rule.Target == name {
+			o.Rules = append(o.Rules, a.rule)
 		}
 	}
-	s.mu.Unlock()
-	body, err := json.Marshal(rules)
+	return o
+}
+
+// push tells a service the rules in force, over HTTP like all that services are
+// told: one in a process of its own would hear of them in the same way. A stopped
+// service gets them at its start, so one that has been stopped meanwhile is no
+// error.
+func (s *Shop) push(target *replica) error {
+	node := target.node.Load()
+	if node == nil {
+		return nil
+	}
+	body, err := json.Marshal(s.orders(target.Name))
 	if err != nil {
 		return err
 	}
-	return s.put("http://"+target.addr+"/_control/faults", body)
+	err = s.put("http://"+target.addr+"/_control/faults", body)
+	if target.node.Load() != node {
+		return nil
+	}
+	return err
 }
 
-// put sends a body with the secret of this run, within one second.
+// put sends a body with the secret of this run, within one second. There is no
+// breaker and no retry here: faults leave this path alone, and a visitor who
+// presses a button wants to hear at once that it did not work.
 func (s *Shop) put(url string, body []byte) error {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 	defer cancel()
@@ -157,7 +191,9 @@ func (s *Shop) put(url string, body []byte) error {
 	return nil
 }
 
-// report tells the collector which faults are in force, and what has changed.
+// report tells the collector which faults are in force, and what has changed: all
+// of them every time, since a list of changes goes wrong with the first that is
+// missed.
 func (s *Shop) report(why string) {
 	s.mu.Lock()
 	faults := make([]collect.Fault, 0, len(s.active))
@@ -171,13 +207,14 @@ func (s *Shop) report(why string) {
 }
 
 // StopService stops a service: what runs may finish, new connections are refused.
+// It is said to be stopped when it is: until then its callers may still be served.
 func (s *Shop) StopService(name string) error {
 	r, err := s.replica(name)
 	if err != nil {
 		return err
 	}
-	s.collector.SetService(name, "stopped", r.addr, 0)
 	r.stop(s.ctx)
+	s.collector.SetService(name, "stopped", r.addr, 0)
 	return nil
 }
 
@@ -191,10 +228,19 @@ func (s *Shop) StartService(name string) error {
 	if err := r.start(); err != nil {
 		return err
 	}
-	return s.push(r)
+	// A fault that was asked for after the start had read the rules, and before
+	// the service ran, has reached nobody.
+	if err := s.push(r); err != nil {
+		return err
+	}
+	s.collector.SetService(name, s.health(r.addr), r.addr, os.Getpid()) // the next check may be ten seconds off
+	return nil
 }
 
 // RestartService stops a service and starts it again.
+//
+// It is no atomic step. Whoever starts the service between the two halves has
+// done what this would have done.
 func (s *Shop) RestartService(name string) error {
 	if err := s.StopService(name); err != nil {
 		return err
@@ -206,6 +252,9 @@ func (s *Shop) RestartService(name string) error {
 func (s *Shop) StartScenario(script scenario.Script) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closing {
+		return errEnded
+	}
 	if s.scenario != nil {
 		return fmt.Errorf("%w: %s", ErrBusy, s.scenario.name)
 	}
@@ -225,6 +274,7 @@ func (s *Shop) StartScenario(script scenario.Script) error {
 
 // StopScenario ends the scenario that runs and waits until it is over.
 func (s *Shop) StopScenario(name string) error {
+	// The lock is not held while waiting: the run takes it to end.
 	s.mu.Lock()
 	run := s.scenario
 	s.mu.Unlock()

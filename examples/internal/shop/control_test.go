@@ -157,7 +157,7 @@ func TestTheSnapshotIsBounded(t *testing.T) {
 		s.SetRPS(0) // what is counted here comes from the clock alone
 		time.Sleep(130 * time.Second)
 		first := size()
-		time.Sleep(130 * time.Second)
+		time.Sleep(20 * time.Second)
 		assert.InDelta(t, float64(first), float64(size()), float64(first)/10)
 		var doc struct {
 			Points []collect.Point
@@ -178,4 +178,49 @@ func TestPresetsAreSound(t *testing.T) {
 		p.HealthLimit = p.HealthEvery
 		assert.Error(t, p.Validate())
 	}
+}
+
+func TestFaultsInForceAreBounded(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		rule, err := fault.Parse("users", []string{"latency=1ms"})
+		require.NoError(t, err)
+		for range 32 {
+			_, err = s.Inject(rule)
+			require.NoError(t, err)
+		}
+		_, err = s.Inject(rule)
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "32 faults are in force")
+		clearAll(t, s)
+		_, err = s.Inject(rule)
+		assert.NoError(t, err)
+	})
+}
+
+// A restart that is on its way when the shop closes must not bring a service back
+// behind its end; the bubble fails if one is left. The black hole sees to it that
+// there is something to drain.
+func TestNothingStartsOnceTheShopIsClosed(t *testing.T) {
+	busy(t, func(t *testing.T, s *shop.Shop) {
+		inject(t, s, "blackhole")
+		done := make(chan error)
+		go func() {
+			for range 100 {
+				if err := s.RestartService("orders"); err != nil {
+					done <- err
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+			done <- nil
+		}()
+		time.Sleep(20 * time.Millisecond)
+		s.Close()
+		assert.Error(t, <-done)
+		err := s.StartService("orders")
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "closing", "it was refused, and not started and out of reach")
+		_, err = s.Inject(fault.Rule{Target: "users", Kind: fault.Latency, For: time.Hour})
+		assert.Error(t, err)
+	})
 }

@@ -19,6 +19,13 @@ type Preset struct {
 
 // presets are fast, which shows everything within seconds, and classic, with
 // the values that textbooks use.
+//
+// In both, all tries of one call with their pauses fit into Composite, and that
+// into Deadline: whoever is further out waits longer than whoever is further in,
+// so that an answer "I have given up" still finds somebody who listens. With fast
+// that is 3 x 300 + 75 ms below 1,200, with classic 2 x 3 s + 250 ms below 7 s.
+//
+// Ten calls at least, since half of two calls is a coincidence.
 var presets = []Preset{
 	{
 		Name: "fast",
@@ -63,6 +70,8 @@ func (p Preset) Validate() error {
 
 // sabotages break a pattern on purpose, to show that the checks see it.
 var sabotages = map[string]func(*Preset){
+	// Off by a setting that the library has, not by leaving the breaker out: it
+	// counts on, and the page shows what it would have opened at.
 	"no-breaker": func(p *Preset) { p.Wire.FailureRate = -1 },
 }
 

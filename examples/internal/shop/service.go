@@ -2,21 +2,26 @@ package shop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/gateway"
 	"github.com/keelson-go/keelson/examples/internal/shop/orders"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/users"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// Service is an entry of the table of services.
+// Service is an entry of the table of services. All that differs between them is
+// in it, so that one process per service, or one for all, is a matter of who reads
+// the table.
 type Service struct {
 	Name  string
 	Port  int      // the default
@@ -42,7 +47,26 @@ func FindService(name string) (Service, error) {
 	return Service{}, fmt.Errorf("no service %q; there are: gateway, orders, users", name)
 }
 
+// CheckTargets returns an error that names the line in which a script wants
+// something of a service that does not exist. A script knows no services, so that
+// the same parser reads those of a larger shop; whoever runs it asks here, before
+// ten seconds have gone by and the typing error shows.
+func CheckTargets(script scenario.Script) error {
+	for _, step := range script.Steps {
+		target := step.Do.Target
+		if target == "" || target == "all" && step.Do.Verb == "clear" {
+			continue
+		}
+		if _, err := FindService(target); err != nil {
+			return fmt.Errorf("%s, line %d: %w", script.Name, step.Line, err)
+		}
+	}
+	return nil
+}
+
 // drain is how long a stopped service may finish what it has begun.
+// It is less than the two seconds in which the shop must end, and more than the
+// limit per try: what is on its way may arrive, what hangs is cut.
 const drain = time.Second
 
 // replica is one running, or stopped, service of this process. Stopping it and
@@ -52,48 +76,73 @@ type replica struct {
 	config  wire.Config
 	network wire.Network
 	addr    string
+	faults  func() fault.Orders       // for this service, now
+	node    atomic.Pointer[wire.Node] // nil while stopped
 
-	mu       sync.Mutex
+	// turn holds one token, which a start or a stop takes while it is at work. It
+	// is a channel and no mutex because a stop waits for requests to finish: in a
+	// synctest bubble time stands still for those who wait for a mutex.
+	turn     chan struct{}
 	listener net.Listener // taken before all services start; nil once it is used
-	node     *wire.Node   // nil while stopped
+	ended    bool         // for good
 }
+
+// errEnded is what a start gets that comes while the shop closes.
+var errEnded = errors.New("the shop is closing")
 
 // start serves; it does nothing if the service runs.
 func (r *replica) start() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.node != nil {
+	r.turn <- struct{}{}
+	defer func() { <-r.turn }()
+	switch {
+	case r.ended:
+		return errEnded
+	case r.node.Load() != nil:
 		return nil
 	}
 	ln := r.listener
 	r.listener = nil
-	if ln == nil {
+	if ln == nil { // started again: the address must be the old one, since callers know no other
 		var err error
 		if ln, err = r.network.Listen(r.addr); err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 	}
-	n := wire.NewNode(r.config)
+	// The rules are there before the first request. A service that ran for a moment
+	// without them would answer a probe, and close breakers on a callee that is sick.
+	config := r.config
+	config.Faults = r.faults()
+	n := wire.NewNode(config)
 	n.Serve(ln, r.build(n))
-	r.node = n
+	r.node.Store(n)
 	return nil
+}
+
+// end stops the service for good: a restart that somebody has asked for and that
+// is still on its way must not leave a service behind.
+func (r *replica) end(ctx context.Context) {
+	r.turn <- struct{}{}
+	r.ended = true
+	<-r.turn
+	r.stop(ctx)
 }
 
 // stop drains and ends the service; it does nothing if the service is stopped.
 func (r *replica) stop(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.turn <- struct{}{}
+	defer func() { <-r.turn }()
 	if r.listener != nil {
 		r.listener.Close()
 		r.listener = nil
 	}
-	if r.node == nil {
+	// The node is out of sight before it drains: nobody sends it rules any more.
+	n := r.node.Swap(nil)
+	if n == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, drain)
 	defer cancel()
-	r.node.Stop(ctx)
-	r.node = nil
+	n.Stop(ctx)
 }
 
 // ServeAlone runs one service in the foreground until ctx ends, on ln, with the
@@ -103,6 +152,7 @@ func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[strin
 	n := wire.NewNode(base)
 	n.Serve(ln, s.build(n))
 	<-ctx.Done()
+	// ctx has ended, and with it anything derived from it; the drain needs time.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	n.Stop(end)
@@ -122,7 +172,8 @@ func PeerURL(name string, env func(string) string) string {
 	return ""
 }
 
-// peersOf returns the base URLs of what a service calls.
+// peersOf returns the base URLs of what a service calls. It is given no others:
+// a call that is not in the table cannot be made by accident.
 func peersOf(s Service, all []*replica) map[string]string {
 	peers := map[string]string{}
 	for _, r := range all {

@@ -4,6 +4,22 @@
 //
 // It is the walking skeleton of a larger shop: gateway, users and orders, joined
 // by breaker and retry. Users and orders live in memory.
+//
+// # Where to begin
+//
+// Whoever is here for the patterns reads package wire: client.go is the chain that
+// an outgoing call runs through, settings.go the numbers behind it. A service,
+// such as orders, is then a page of plain handlers. All else serves the show:
+// fault breaks a service, load keeps it busy, collect gathers what it tells, page
+// shows that, scenario does the same from a script and judges it.
+//
+// # Two halves
+//
+// The services are one half: they know of each other by address, and share no
+// memory even where they share a process. Control is the other: load, collector,
+// page and scenarios. Control reaches a service by HTTP alone, as it would reach
+// one on another host, with two exceptions that have no other form: it starts and
+// stops a service of its own process.
 package shop
 
 import (
@@ -43,7 +59,7 @@ type Config struct {
 type Shop struct {
 	config    Config
 	network   wire.Network
-	secret    string
+	secret    string // between control and services; new in every run
 	replicas  []*replica
 	load      *load.Generator
 	collector *collect.Collector
@@ -52,13 +68,15 @@ type Shop struct {
 
 	ctx      context.Context // of everything that control runs
 	cancel   context.CancelCauseFunc
-	stopLoad context.CancelFunc
-	wg       sync.WaitGroup // control
+	stopLoad context.CancelFunc // on its own, since the load ends before all else
+	wg       sync.WaitGroup     // control
 	loadDone sync.WaitGroup
 
 	mu       sync.Mutex
 	active   []activeFault
 	lastID   int
+	version  uint64           // of active, for those who are told
+	closing  bool             // nothing new begins
 	scenario *runningScenario // nil when none runs
 }
 
@@ -72,6 +90,7 @@ type activeFault struct {
 // Start starts every service, the load and the collector. The shop runs when it
 // returns, until Close.
 func Start(c Config) (*Shop, error) {
+	// The preset is a copy: what is sabotaged here stays whole for the next shop.
 	preset, err := c.Preset.Sabotage(c.Sabotage)
 	if err != nil {
 		return nil, err
@@ -110,8 +129,12 @@ func (s *Shop) listen() error {
 			ingest.Close()
 			return fmt.Errorf("%s: %w", svc.Name, err)
 		}
-		s.replicas = append(s.replicas, &replica{Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln})
+		s.replicas = append(s.replicas, &replica{
+			Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1),
+			faults: func() fault.Orders { return s.orders(svc.Name) },
+		})
 	}
+	// Only now is every address known, so only now can anybody be told of his peers.
 	for _, r := range s.replicas {
 		r.config = wire.Config{
 			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
@@ -119,6 +142,7 @@ func (s *Shop) listen() error {
 			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
 		}
 	}
+	// The load knows the gateway and nothing else, like any client.
 	s.load = load.New(load.Config{
 		Target: s.URL("gateway"), Network: s.network, Seed: s.config.Seed, RPS: s.config.RPS,
 		Patience: s.config.Preset.Wire.Deadline,
@@ -127,6 +151,8 @@ func (s *Shop) listen() error {
 		Run: rand.Text()[:8], Preset: s.config.Preset.Name, Mode: "micro", Sabotage: s.config.Sabotage,
 		Seed: s.config.Seed, Secret: s.secret, Load: s.load,
 	})
+	// Telemetry has a listener of its own and no place on the page's: the page may
+	// be absent, and its rules on hosts and origins are for browsers.
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /ingest", s.collector.Ingest)
 	s.ingest = &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
@@ -150,25 +176,30 @@ func (s *Shop) run() {
 // waits for, then the services from the gateway inwards, then control. No
 // goroutine is left when it returns; it takes less than two seconds.
 func (s *Shop) Close() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
 	s.cancel(context.Canceled)
 	if s.stopLoad != nil {
 		s.stopLoad()
 		s.loadDone.Wait()
 	}
+	// One limit for all services together: with one for each, three that hang would
+	// take three times as long, and whoever waits at the terminal presses again.
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
-	s.http.CloseIdleConnections()
+	s.http.CloseIdleConnections() // a connection without a request would hold up a shutdown
 	for _, r := range s.replicas {
-		r.stop(ctx)
+		r.end(ctx)
 	}
-	if s.ingest != nil {
+	if s.ingest != nil { // after the services, whose last words it takes
 		if s.ingest.Shutdown(ctx) != nil {
 			s.ingest.Close()
 		}
 		s.collector.Hub.Close()
 	}
 	s.wg.Wait()
-	s.http.CloseIdleConnections()
+	s.http.CloseIdleConnections() // those that the last health checks have opened
 }
 
 // URL is the base URL of a service; "" for an unknown one.
@@ -190,6 +221,9 @@ func (s *Shop) State() collect.State { return s.collector.State() }
 // Totals are the figures of the load since the start.
 func (s *Shop) Totals() map[string]load.Totals { return s.load.Totals() }
 
+// RPS is the rate of the load.
+func (s *Shop) RPS() int { return s.load.RPS() }
+
 // SetRPS changes the rate of the load and reports the one in force.
 func (s *Shop) SetRPS(n int) int { return s.load.SetRPS(n) }
 
@@ -199,7 +233,9 @@ func (s *Shop) Settle(ctx context.Context) { s.load.Settle(ctx) }
 // Progress tells how far a scenario is.
 func (s *Shop) Progress(p collect.Scenario) { s.collector.SetScenario(p) }
 
-// watch asks a service for its health until the shop ends.
+// watch asks a service for its health until the shop ends. It asks from outside,
+// since a service that hangs does not know it; what the service tells of itself
+// by telemetry is never taken for its health.
 func (s *Shop) watch(r *replica) {
 	tick := time.NewTicker(s.config.Preset.HealthEvery)
 	defer tick.Stop()
@@ -231,7 +267,7 @@ func (s *Shop) health(addr string) string {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return "failing"
+		return "failing" // also one that drains: it is alive, and wants no requests
 	}
 	return "up"
 }

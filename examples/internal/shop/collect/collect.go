@@ -2,6 +2,10 @@
 // two forms: one JSON document of the present state, and one stream of events.
 // It belongs to control, outside the failure domain: services push to it, it
 // never calls them, and nothing of theirs waits for it.
+//
+// Pushed and not scraped: an event, such as a breaker that opens, lies between two
+// scrapes, and a service that hangs answers none. What a service cannot say of
+// itself, that it is down, comes from control's health checks by SetService.
 package collect
 
 import (
@@ -21,9 +25,9 @@ import (
 const (
 	stateEvery = 100 * time.Millisecond
 	pointEvery = 200 * time.Millisecond
-	keepPoints = int(2 * time.Minute / pointEvery)
-	keepNews   = 200 // lines of the event log that a new page starts with
-	keepMoves  = 500 // changes of breakers, for the strips of a new page
+	keepPoints = int(2 * time.Minute / pointEvery) // as much as the page can show
+	keepNews   = 200                               // lines of the event log that a new page starts with
+	keepMoves  = 500                               // changes of breakers, for the strips of a new page
 )
 
 // Config is what the document says of the run as a whole.
@@ -86,6 +90,8 @@ func (c *Collector) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		// The state is a fleeting frame: whoever misses one has the next. A point of
+		// the charts is not, as a gap in a line stays.
 		if n%int(pointEvery/stateEvery) == 0 {
 			c.Hub.Publish("load", c.addPoint(), false)
 		}
@@ -100,6 +106,7 @@ func (c *Collector) State() State {
 		Seed: c.config.Seed, Sabotage: c.config.Sabotage, Load: loadState(c.config.Load),
 		Services: map[string]Service{}, Breakers: map[string]json.RawMessage{}, Retry: map[string]wire.RetryStats{},
 	}
+	// The load has locks of its own, and none is taken under this one.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Faults, s.Scenario = slices.Clone(c.faults), c.scenario
@@ -191,8 +198,18 @@ func (s *source) rps() float64 {
 	if len(s.history) < 2 || s.State == "stopped" {
 		return 0
 	}
-	first, last := s.history[0], s.history[len(s.history)-1]
-	return float64(last.requests-first.requests) / last.at.Sub(first.at).Seconds()
+	return rate(s.history[0], s.history[len(s.history)-1])
+}
+
+// rate is what came per second between two samples. Two may bear the same time,
+// as the last two of a service that stops; a division by zero would be no number,
+// which JSON cannot carry, and so take the whole document with it.
+func rate(first, last sample) float64 {
+	span := last.at.Sub(first.at).Seconds()
+	if span <= 0 {
+		return 0
+	}
+	return float64(last.requests-first.requests) / span
 }
 
 // SetService says where a service is and how it does.
@@ -202,7 +219,7 @@ func (c *Collector) SetService(name, state, addr string, pid int) {
 	before := src.State
 	src.State, src.Addr, src.PID = state, addr, pid
 	c.mu.Unlock()
-	if before != state && before != "unknown" {
+	if before != state && before != "unknown" { // that a service has come up at the start is no news
 		c.tell(time.Now(), "log", name+" is "+state)
 	}
 }

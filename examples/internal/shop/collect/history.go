@@ -28,6 +28,9 @@ func (b breakerTotals) before(t breakerTotals) bool {
 }
 
 // addPoint takes one sample for the charts and keeps it.
+//
+// Points are taken here and not on the page, so that two pages show the same curve
+// and one that is opened late has the past as well.
 func (c *Collector) addPoint() Point {
 	p := Point{
 		At: time.Now().UnixMilli(), Ops: opPoints(c.config.Load), Breakers: map[string]BreakerPoint{},
@@ -39,7 +42,7 @@ func (c *Collector) addPoint() Point {
 		p.Faults = append(p.Faults, f.Target+" "+string(f.Kind))
 	}
 	for name, src := range c.services {
-		if src.State == "stopped" {
+		if src.State == "stopped" { // its last word is no longer true
 			p.Services[name] = 0
 			p.Faults = append(p.Faults, name+" stopped")
 			continue
@@ -57,7 +60,9 @@ func (c *Collector) addPoint() Point {
 	return p
 }
 
-// rates compares now with the totals of one second ago; the caller holds mu.
+// rates compares now with the totals of one second ago; the caller holds mu. The
+// services send totals and no rates, so that a lost batch costs a point of a chart
+// and not a call.
 func (c *Collector) rates(name string, now breakerTotals) BreakerPoint {
 	past := c.prior[name]
 	if n := len(past); n > 0 && now.before(past[n-1]) {
@@ -66,6 +71,7 @@ func (c *Collector) rates(name string, now breakerTotals) BreakerPoint {
 	out := BreakerPoint{State: now.State}
 	if len(past) > 0 {
 		then := past[0]
+		// In the first second there are fewer samples than that, and no whole second.
 		per := float64(time.Second) / float64(time.Duration(len(past))*pointEvery)
 		out.Passed = float64(now.Succeeded-then.Succeeded) * per
 		out.Failed = float64(now.Failed-then.Failed) * per
@@ -85,11 +91,12 @@ func (s *source) lastSecond() float64 {
 	if n < 2 {
 		return 0
 	}
-	first, last := s.history[max(0, n-11)], s.history[n-1]
-	return float64(last.requests-first.requests) / last.at.Sub(first.at).Seconds()
+	// Services push ten times a second: eleven samples have a second between them.
+	return rate(s.history[max(0, n-11)], s.history[n-1])
 }
 
-// snapshot is what a page starts with: the state and the last two minutes.
+// snapshot is what a page starts with: the state and the last two minutes. A page
+// that begins with an empty chart would tell its visitor to come back later.
 func (c *Collector) snapshot() ([]byte, error) {
 	state := c.State()
 	c.mu.Lock()
@@ -109,6 +116,8 @@ func breakerLine(data json.RawMessage) string {
 	if err := json.Unmarshal(data, &e); err != nil {
 		return "breaker event that cannot be read"
 	}
+	// Only the first opening has figures worth telling: what opens it again is one
+	// probe.
 	switch {
 	case e.To == "open" && e.From == "closed":
 		return fmt.Sprintf("%s opened: %d of %d calls failed (%s)", e.Name, e.Failed, e.Calls, e.Reason)

@@ -53,6 +53,8 @@ func (h *Hub) Publish(kind string, data any, fleeting bool) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	// Marshalled once for all clients, outside the lock; offered to all under it, so
+	// that each sees the same order.
 	h.seq++
 	f := Frame{Seq: h.seq, Kind: kind, Data: body}
 	if !fleeting {
@@ -157,6 +159,9 @@ func (c *Client) Take() ([]Frame, error) {
 	if !resync {
 		return frames, nil
 	}
+	// Without the lock, as it takes a while. What happens meanwhile is in the
+	// snapshot and comes again as a frame: twice is better than not at all, and a
+	// page knows by time and name what it has.
 	data, err := c.hub.snapshot()
 	if err != nil {
 		return nil, err

@@ -18,6 +18,8 @@ const (
 // The server's WriteTimeout must not bound the stream, and a client that has
 // stopped reading must not keep it: each write has a deadline of its own.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// No "retry:" line: the few seconds that a browser waits by itself are right for
+	// a shop that has been stopped, and one that runs is not left.
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")

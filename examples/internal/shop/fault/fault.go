@@ -3,11 +3,14 @@
 // requests. The same seed and rules give the same faults under any interleaving:
 // whether the n-th request that meets a rule is hit depends on the seed, the
 // rule's id and n alone, never on one source of draws that requests share.
+//
+// Faults act in the server, behind a real connection. A fault in the client would
+// test the client's idea of a fault: no connection would stay open, no goroutine
+// of the server would be held, and nobody would notice that they are not let go.
 package fault
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,7 +78,7 @@ func (r *Rule) set(first bool, key, value string) (err error) {
 		if err != nil || r.Status < 400 || r.Status > 599 {
 			err = fmt.Errorf("want a status from 400 to 599")
 		}
-	case !first && key == "for":
+	case !first && key == "for": // read here, and kept by control: a service obeys until it is told otherwise
 		r.For, err = duration(value)
 	case !first && key == "path":
 		r.Path = value
@@ -130,9 +133,4 @@ func (r Rule) String() string {
 		words = append(words, "for="+r.For.String())
 	}
 	return strings.Join(words, " ")
-}
-
-// For returns the rules whose target is the given service.
-func For(target string, rules []Rule) []Rule {
-	return slices.DeleteFunc(slices.Clone(rules), func(r Rule) bool { return r.Target != target })
 }

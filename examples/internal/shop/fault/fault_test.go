@@ -189,3 +189,18 @@ func TestABlackHoleLetsGoWhenTheClientLeavesOrTheServiceEnds(t *testing.T) {
 	injected, err := apply(s, "/users")
 	assert.True(t, injected == nil && err == nil, "a closed set has no rules")
 }
+
+// T29: orders that overtake each other on the way do not bring back a fault.
+func TestLateOrdersAreNotObeyed(t *testing.T) {
+	s := fault.NewSet(1)
+	rule := parse(t, "error=100%")
+	s.Obey(fault.Orders{Version: 2, Rules: nil})
+	s.Obey(fault.Orders{Version: 1, Rules: []fault.Rule{rule}})
+	hit, err := s.Apply(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	require.NoError(t, err)
+	assert.True(t, hit == nil)
+	s.Obey(fault.Orders{Version: 3, Rules: []fault.Rule{rule}})
+	hit, err = s.Apply(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	require.NoError(t, err)
+	assert.True(t, hit != nil)
+}

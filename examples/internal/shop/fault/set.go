@@ -17,8 +17,28 @@ type Set struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu    sync.Mutex
-	rules []*active // replaced, never changed
+	mu      sync.Mutex
+	version uint64    // of the orders that were obeyed last
+	rules   []*active // replaced, never changed
+}
+
+// Orders are all rules for one service as of one moment. Every change has a
+// higher version, so that of two that overtake each other on the way the later
+// one stays: otherwise a fault could outlive its own end.
+type Orders struct {
+	Version uint64 `json:"version"`
+	Rules   []Rule `json:"rules"`
+}
+
+// Obey puts the rules in force, unless newer ones are.
+func (s *Set) Obey(o Orders) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Version < s.version {
+		return
+	}
+	s.version = o.Version
+	s.replace(o.Rules)
 }
 
 // active is a rule in force. The count belongs to the rule, so other rules and
@@ -35,10 +55,16 @@ func NewSet(seed uint64) *Set {
 }
 
 // Replace puts rules in force. A rule that stays keeps its count, so that its
-// draws go on where they were.
+// draws go on where they were: otherwise every change of some other rule would
+// start them anew, and a fault of one percent would hit the same first request.
 func (s *Set) Replace(rules []Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.replace(rules)
+}
+
+// replace is Replace with mu held.
+func (s *Set) replace(rules []Rule) {
 	known := make(map[string]*active, len(s.rules))
 	for _, a := range s.rules {
 		known[a.ID] = a
@@ -75,6 +101,8 @@ var ErrCut = errors.New("fault: cut the connection")
 // neither when the request is to go on. In a black hole it returns when the
 // client has gone or the set is closed.
 func (s *Set) Apply(w http.ResponseWriter, r *http.Request) (*Injected, error) {
+	// The lock is for the slice alone. What a rule does takes seconds, and Replace
+	// must be able to end it.
 	s.mu.Lock()
 	rules := s.rules
 	s.mu.Unlock()
@@ -82,6 +110,8 @@ func (s *Set) Apply(w http.ResponseWriter, r *http.Request) (*Injected, error) {
 		if !strings.HasPrefix(r.URL.Path, a.Path) {
 			continue
 		}
+		// Two draws for each request, one for whether and one for how long: with one
+		// for both, those who are hit would be those who wait the least.
 		n := a.seen.Add(1)
 		if unit(a.seed, 2*n) >= a.Share {
 			continue
@@ -109,7 +139,7 @@ func (s *Set) sleep(r *http.Request, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-s.closed:
-		return nil
+		return nil // the service drains: what waits may still be answered
 	case <-r.Context().Done():
 		return ErrCut
 	}

@@ -1,6 +1,10 @@
 // Package gateway is the only entry for clients. It routes /api/users and
 // /api/orders to the services behind it, and answers for them when they cannot:
 // 503 with Retry-After when a service is out, 504 when it did not answer in time.
+//
+// It is no httputil.ReverseProxy: that streams, and what has been streamed cannot
+// be repeated. With bodies of 64 KiB at most, a whole answer in memory is the
+// cheaper way to a retry that is invisible to the client.
 package gateway
 
 import (
@@ -15,7 +19,8 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// route sends the requests of one path prefix to one service.
+// route sends the requests of one path prefix to one service. Methods stand here
+// as well as in the service, so that a DELETE is refused without a call.
 type route struct {
 	Path    string   `json:"path"`
 	Service string   `json:"service"`
@@ -28,21 +33,25 @@ type route struct {
 // time, tries, trace or identity is not on it.
 var (
 	requestHeaders = []string{"Accept", "Content-Type", "Idempotency-Key"}
-	answerHeaders  = []string{"Content-Type", "Cache-Control", "Location", "Retry-After", wire.HeaderFault, wire.HeaderGaveUp}
+	answerHeaders  = []string{"Allow", "Content-Type", "Cache-Control", "Location", "Retry-After", wire.HeaderFault, wire.HeaderGaveUp}
 )
 
 // New returns the gateway's routes. It calls users and orders; an order needs
 // a user, so orders has to call on and gets the longer time limit.
 func New(n *wire.Node) *http.ServeMux {
+	// HEAD goes with GET: it is what curl -I and most uptime checks send.
+	methods := []string{http.MethodGet, http.MethodHead, http.MethodPost}
 	routes := []route{
-		{Path: "/api/users", Service: "users", Methods: []string{"GET", "POST"}, client: n.Client("users", false)},
-		{Path: "/api/orders", Service: "orders", Methods: []string{"GET", "POST"}, client: n.Client("orders", true)},
+		{Path: "/api/users", Service: "users", Methods: methods, client: n.Client("users", false)},
+		{Path: "/api/orders", Service: "orders", Methods: methods, client: n.Client("orders", true)},
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /routes", wire.Handler(func(w http.ResponseWriter, _ *http.Request) error {
 		return wire.WriteJSON(w, http.StatusOK, routes)
 	}))
 	for _, rt := range routes {
+		// Both forms, since the second alone would redirect the first, and not every
+		// client follows a redirect of a POST.
 		mux.Handle(rt.Path, wire.Handler(rt.forward))
 		mux.Handle(rt.Path+"/", wire.Handler(rt.forward))
 	}
@@ -62,6 +71,7 @@ func (rt route) forward(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer, err := rt.client.Do(r.Context(), wire.Request{
 		Method: r.Method,
+		// As it was sent, escapes and all: decoded and encoded again, %2F is a slash.
 		Path:   strings.TrimPrefix(r.URL.RequestURI(), "/api"),
 		Header: pick(r.Header, requestHeaders),
 		Body:   body,
@@ -80,6 +90,8 @@ func (rt route) explain(w http.ResponseWriter, err error) error {
 		rt.answer(w, e.Response)
 		return nil
 	}
+	// What the breaker refused is a refusal, also when an earlier try of the same
+	// call ran out of time: when to come back is the better news.
 	timedOut := errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, breaker.ErrRejected)
 	p := wire.Unavailable(rt.Service, err)
 	if timedOut {

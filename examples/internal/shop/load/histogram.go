@@ -9,6 +9,9 @@ import (
 // of two, so a quantile is at most 12.5 % too high and never too low. The zero
 // value is empty; it is a plain value that may be copied and subtracted. It
 // reaches from a microsecond to over an hour.
+//
+// Buckets and no samples: percentiles of a span are the difference of two copies,
+// and those of several spans their sum, which no list of percentiles can offer.
 type Histogram struct {
 	count   uint64
 	buckets [buckets]uint32
@@ -71,6 +74,8 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	if h.count == 0 {
 		return 0
 	}
+	// The nearest rank, and the upper end of its bucket: too high rather than too
+	// low, so that no bound is kept by the error of measurement.
 	rank := uint64(q*float64(h.count-1)) + 1
 	var seen uint64
 	for i, n := range h.buckets {

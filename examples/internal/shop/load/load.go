@@ -3,6 +3,8 @@
 // slow down when the shop does, and it measures each latency from the time the
 // request was due, not from when it was sent; a closed loop would hide exactly
 // the waiting that its own users suffer ("coordinated omission", Tene 2013).
+//
+// It does not retry and has no breaker. What it counts is what reaches a client.
 package load
 
 import (
@@ -41,13 +43,13 @@ type Generator struct {
 	config   Config
 	client   *http.Client
 	rps      atomic.Int64
-	changed  chan struct{} // wakes Run after SetRPS
+	changed  chan struct{} // wakes Run after SetRPS: at one request in ten seconds it would notice late
 	inflight atomic.Int64
 	behind   atomic.Int64 // ns of the last request
 	ops      map[string]*recorder
 
 	mu  sync.Mutex
-	ids []string // orders to look at again, newest last
+	ids []string // orders to look at again, newest last; spares for when the newest is forgotten
 }
 
 // New returns a generator that sends nothing yet.
@@ -80,6 +82,8 @@ func (g *Generator) SetRPS(n int) int {
 
 // Settle stops sending and returns when the last request is over, or ctx is.
 func (g *Generator) Settle(ctx context.Context) {
+	// Polled: Run may still add to its WaitGroup while this waits, which Wait does
+	// not allow, and ten milliseconds matter to nobody at the end of a run.
 	g.SetRPS(0)
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
@@ -119,6 +123,8 @@ func (g *Generator) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer g.client.CloseIdleConnections()
 	defer wg.Wait()
+	// One goroutine draws and one schedule counts. A ticker would drop what it is
+	// late for, and the load would fall in the very moment in which it should not.
 	draws := rand.New(rand.NewPCG(g.config.Seed, 1))
 	due := time.Now()
 	for {
@@ -154,6 +160,8 @@ func (g *Generator) send(ctx context.Context, wg *sync.WaitGroup, op operation, 
 	call := op.build(g, due)
 	r := g.ops[call.op]
 	r.sent()
+	// Counted and not left out: a generator that sends less because nobody answers
+	// has become a closed loop.
 	if g.inflight.Add(1) > maxInFlight {
 		g.inflight.Add(-1)
 		r.ended(Counts{Broken: 1}, 0)
@@ -161,6 +169,7 @@ func (g *Generator) send(ctx context.Context, wg *sync.WaitGroup, op operation, 
 	}
 	wg.Go(func() {
 		defer g.inflight.Add(-1)
+		// From when it was due: a client does not wait longer because we were late.
 		ctx, cancel := context.WithDeadline(ctx, due.Add(g.config.Patience))
 		defer cancel()
 		fate := g.do(ctx, call)

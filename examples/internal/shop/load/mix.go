@@ -30,6 +30,8 @@ type call struct {
 	body             []byte
 }
 
+// mix has more of what needs users than of what does not, so that an outage
+// shows, and enough of "view", which does not need them, to show what stays up.
 var mix = []operation{
 	{30, func(*Generator, time.Time) call {
 		return call{op: Browse, method: http.MethodGet, path: "/api/users?limit=10"}
@@ -58,7 +60,8 @@ func buildView(g *Generator, due time.Time) call {
 	return call{op: View, method: http.MethodGet, path: "/api/orders/" + id}
 }
 
-// pick draws an operation by its share.
+// pick draws an operation by its share: one draw for each request, so that the
+// n-th operation of a seed is always the same.
 func pick(draws *rand.Rand) operation {
 	n := draws.IntN(100)
 	for _, op := range mix {

@@ -44,7 +44,9 @@ const (
 	slots = 41 // ten seconds, and the one that is being filled
 )
 
-// recorder keeps one operation's totals and its last ten seconds in slots.
+// recorder keeps one operation's totals and its last ten seconds in slots. A slot
+// of a quarter second is a compromise: shorter ones make percentiles of a handful
+// of requests, longer ones a chart that lags behind what one sees.
 type recorder struct {
 	mu    sync.Mutex
 	total Totals
@@ -90,7 +92,8 @@ func (r *recorder) totals() Totals {
 	return r.total
 }
 
-// recent sums the full slots within span.
+// recent sums the full slots within span. The one that is being filled is left
+// out: it would make every rate too low by what is still to come.
 func (r *recorder) recent(span time.Duration) Recent {
 	now := time.Now().UnixNano() / int64(slot)
 	var hist Histogram

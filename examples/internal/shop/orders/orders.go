@@ -1,6 +1,10 @@
 // Package orders is the order service. An order needs a user who exists, which
 // only the user service can tell: POST /orders asks it over HTTP, through retry
 // and breaker. In this version orders live in memory and end with the process.
+//
+// There is no fallback. An order without a known user would have to be undone
+// later, so "not now" is the honest answer, and the breaker sees to it that it is
+// a quick one.
 package orders
 
 import (
@@ -59,6 +63,8 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
 	if err := s.checkUser(r.Context(), in.UserID); err != nil {
 		return err
 	}
+	// Random, as the service keeps nothing over a restart: a counter would give the
+	// same number to another order, and a client would look at a stranger's.
 	o := Order{ID: rand.Text()[:12], UserID: in.UserID, Status: "confirmed"}
 	s.add(o)
 	w.Header().Set("Location", "/orders/"+o.ID)
@@ -74,7 +80,7 @@ func (s *Service) checkUser(ctx context.Context, id int) error {
 		return wire.Unavailable("users", err)
 	case answer.Status == http.StatusNotFound:
 		return wire.NewProblem(http.StatusNotFound, "user-not-found", "User not found")
-	case answer.Status != http.StatusOK:
+	case answer.Status != http.StatusOK: // nothing that users promises; not the client's fault
 		return wire.Unavailable("users", &wire.StatusError{Response: answer})
 	}
 	return nil
@@ -84,7 +90,7 @@ func (s *Service) checkUser(ctx context.Context, id int) error {
 func (s *Service) add(o Order) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.orders, s.oldest[s.next])
+	delete(s.orders, s.oldest[s.next]) // "" until the ring is full, which is no id
 	s.orders[o.ID], s.oldest[s.next] = o, o.ID
 	s.next = (s.next + 1) % maxOrders
 }

@@ -1,5 +1,8 @@
 package page
 
+// This file is the visitor's hand in the shop: the actions under /control. What
+// guards them against other hands stands in page.go.
+
 import (
 	"errors"
 	"fmt"
@@ -13,7 +16,9 @@ import (
 )
 
 // control adapts an action. Its errors are about what was asked for: a 422 that
-// says what is allowed.
+// says what is allowed. Methods and paths are those of REST where an action has a
+// thing to act on, a fault or a scenario; to stop and to start are verbs, and stay
+// verbs in the path.
 func control(fn func(w http.ResponseWriter, r *http.Request) (any, error)) http.Handler {
 	return wire.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		changed, err := fn(w, r)
@@ -28,6 +33,9 @@ func control(fn func(w http.ResponseWriter, r *http.Request) (any, error)) http.
 }
 
 // routeControl adds the actions. Each answers with what changed.
+//
+// The answers are small and name the thing, not the state that follows: that comes
+// by the stream, to this visitor and to all others at once.
 func routeControl(mux *http.ServeMux, shop Shop) {
 	mux.Handle("GET /control/faults", control(func(http.ResponseWriter, *http.Request) (any, error) {
 		return shop.State().Faults, nil
@@ -60,12 +68,22 @@ func routeControl(mux *http.ServeMux, shop Shop) {
 	}))
 }
 
-// addFault takes {target, kind, ...}, each member a word of the scenario files.
+// addFault takes {target, kind, ...}, each member a word of the scenario files: one
+// language, read by one parser, so that what works by hand works in a script.
 func addFault(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
-	var in struct{ Target, Kind, Jitter, Status, Path, For string }
+	var in struct {
+		Target string `json:"target"`
+		Kind   string `json:"kind"`
+		Jitter string `json:"jitter"`
+		Status string `json:"status"`
+		Path   string `json:"path"`
+		For    string `json:"for"`
+	}
 	if err := wire.Decode(w, r, &in, "target", "kind", "jitter", "status", "path", "for"); err != nil {
 		return nil, err
 	}
+	// Options in one order, whatever the body's was: Parse wants the kind first, and
+	// a map would make its errors depend on chance.
 	words := []string{in.Kind}
 	for _, option := range [][2]string{{"jitter", in.Jitter}, {"status", in.Status}, {"path", in.Path}, {"for", in.For}} {
 		if option[1] != "" {
@@ -83,7 +101,8 @@ func addFault(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 	return map[string]string{"id": rule.ID, "target": rule.Target, "fault": rule.String()}, nil
 }
 
-// steer stops, starts or restarts a service.
+// steer stops, starts or restarts a service. To stop one that is stopped is no
+// error: a visitor says what he wants, not what is to be done.
 func steer(shop Shop, name, action string) (any, error) {
 	actions := map[string]func(string) error{"stop": shop.StopService, "start": shop.StartService, "restart": shop.RestartService}
 	act, ok := actions[action]
@@ -96,10 +115,14 @@ func steer(shop Shop, name, action string) (any, error) {
 // setLoad takes {rps}. A pointer tells an absent member from a zero, which is a
 // rate like any other.
 func setLoad(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
-	var in struct{ RPS *int }
+	var in struct {
+		RPS *int `json:"rps"`
+	}
 	if err := wire.Decode(w, r, &in, "rps"); err != nil {
 		return nil, err
 	}
+	// Refused and not brought into range, although the load would do that: a visitor
+	// who asks for 5,000 and gets 2,000 measures something else than he thinks.
 	if in.RPS == nil || *in.RPS < 0 || *in.RPS > 2000 {
 		return nil, wire.Invalid("rps must be a number from 0 to 2000", "rps")
 	}
@@ -119,6 +142,8 @@ func startScenario(shop Shop, name string) (any, error) {
 	return map[string]string{"started": name}, shop.StartScenario(script)
 }
 
+// listScenarios answers with names and texts: what a script will do can be read
+// before it is run.
 func listScenarios() (any, error) {
 	type entry struct {
 		Name string `json:"name"`

@@ -2,6 +2,11 @@
 // that break the shop. It answers requests for its own address and its own
 // origin only: what can stop a service must not be within reach of a foreign web
 // page, nor of a name that has been pointed at this machine.
+//
+// The page is plain HTML, CSS and ES modules, embedded as they are: there is no
+// build step between what is read here and what runs. All that it shows comes by
+// one stream, and all that it can do is a request under /control, so whatever it
+// does can be done by curl.
 package page
 
 import (
@@ -22,7 +27,8 @@ import (
 //go:embed static
 var static embed.FS
 
-// Shop is what the page shows and acts on.
+// Shop is what the page shows and acts on: how far the power of a visitor reaches
+// is what stands here.
 type Shop interface {
 	Hub() *collect.Hub
 	State() collect.State
@@ -58,6 +64,9 @@ func Handler(shop Shop, addr string) http.Handler {
 // guard refuses foreign hosts and origins, and sets the headers that every
 // answer has.
 func guard(next http.Handler, addr string) http.Handler {
+	// Two guards against two attacks. A foreign page that sends a form here has the
+	// right Host and the wrong Origin; a foreign name that has been pointed at this
+	// machine has the right Origin, its own, and the wrong Host.
 	origin := http.NewCrossOriginProtection()
 	origin.SetDenyHandler(wire.Handler(func(http.ResponseWriter, *http.Request) error {
 		return wire.NewProblem(http.StatusForbidden, "cross-origin", "only the page itself may do this")
@@ -66,6 +75,8 @@ func guard(next http.Handler, addr string) http.Handler {
 	hosts := ownHosts(addr)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
+		// The second line of defence, should a user's name ever find its way past
+		// textContent: no script but our files, no frame around us.
 		h.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -117,7 +128,7 @@ func Serve(ln net.Listener, shop Shop, log *slog.Logger) *Server {
 // Close ends the streams, and then the server. Browsers keep connections open
 // that they have not used yet; those are cut after a moment.
 func (s *Server) Close() {
-	s.end()
+	s.end() // Shutdown would wait for streams, which never end by themselves
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {

@@ -15,9 +15,9 @@ import (
 type Expect struct {
 	Line  int
 	Text  string
-	path  string
+	path  string // into the document
 	op    string
-	value string
+	value string  // as written, for the report
 	limit float64 // the value as a number, a duration in ms
 	word  bool    // the value is neither
 	when  when
@@ -34,6 +34,8 @@ const (
 	during
 )
 
+// operators as they are written. There is no "about": how far off a value may be
+// is for the author of a scenario to say.
 var operators = []string{"=", "!=", "<", "<=", ">", ">="}
 
 // parseExpect reads what follows the word expect.
@@ -63,6 +65,8 @@ func number(text string) (n float64, word bool) {
 	return 0, true
 }
 
+// parseWhen reads from when to when samples count. The words are kept to three
+// forms that read as a sentence and have one meaning each.
 func (e *Expect) parseWhen(words []string) (err error) {
 	switch {
 	case len(words) == 0 || slices.Equal(words, []string{"at", "end"}):
@@ -72,7 +76,7 @@ func (e *Expect) parseWhen(words []string) (err error) {
 		if e.from, err = parseTime(words, 3); err != nil {
 			return err
 		}
-		e.to, err = parseTime(words, 1)
+		e.to, err = parseTime(words, 1) // a length so far
 		e.to += e.from
 		return err
 	case len(words) == 2 && words[0] == "during":
@@ -102,7 +106,8 @@ type Outcome struct {
 	At     float64 `json:"at"` // seconds since the start, of the sample that decided
 }
 
-// judge watches one expectation during a run.
+// judge watches one expectation during a run, sample by sample, and keeps none:
+// a run of an hour takes no more memory than one of a second.
 type judge struct {
 	Expect
 	base    map[string]load.Totals // at the start of the span
@@ -118,11 +123,12 @@ func newJudge(e Expect) *judge {
 
 // observe looks at a sample taken at t. last marks the one at the end.
 func (j *judge) observe(t time.Duration, sample *sample, last bool) {
+	// The totals at the beginning of the span, so that its figures are a difference.
 	if j.base == nil && t >= j.from {
 		j.base = sample.totals
 	}
 	switch j.when {
-	case atEnd:
+	case atEnd: // once, when the load is over and its last request has been counted
 		if last {
 			j.decide(t, sample)
 		}
@@ -139,18 +145,22 @@ func (j *judge) observe(t time.Duration, sample *sample, last bool) {
 // observeSpan: figures of the load are judged once, over the whole span; all
 // others at every sample, until one does not hold.
 func (j *judge) observeSpan(t time.Duration, sample *sample) {
+	// A p99 of a tenth of a second is that of five requests, and says nothing; a
+	// state that held nine times of ten did not hold.
 	overall := strings.HasPrefix(j.path, "load.") && strings.Count(j.path, ".") == 2
 	switch {
 	case j.decided || t < j.from:
-	case overall && t >= j.to:
+	case overall && t >= j.to: // the first sample that has the whole span behind it
 		j.decide(t, sample)
 		j.decided = true
 	case !overall && t <= j.to:
 		j.decide(t, sample)
-		j.decided = !j.outcome.OK
+		j.decided = !j.outcome.OK // the report shows the moment in which it broke, not the last one
 	}
 }
 
+// decide looks at the path and takes the sample's verdict. It may be called again,
+// and the last call counts.
 func (j *judge) decide(t time.Duration, s *sample) {
 	got := s.look(j.path, j.base)
 	j.outcome.Got, j.outcome.At = show(got), t.Seconds()
@@ -165,7 +175,7 @@ func (j *judge) holds(got any) bool {
 		return got != nil && (j.op == "=") == equal && (j.op == "=" || j.op == "!=")
 	}
 	n, ok := got.(float64)
-	if !ok {
+	if !ok { // nothing at this path, or a whole object: neither is more or less than a number
 		return false
 	}
 	c := cmp.Compare(n, j.limit)
@@ -185,6 +195,7 @@ func (j *judge) holds(got any) bool {
 	}
 }
 
+// show is a value as the report prints it.
 func show(v any) string {
 	switch v := v.(type) {
 	case nil:

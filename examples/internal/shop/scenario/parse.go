@@ -13,9 +13,14 @@
 // holds, "during" all of them, ten samples a second. The figures of the load,
 // load.OPERATION.X, are those of the span alone: what happened between a and b,
 // since t, or in the whole run.
+//
+// A language of its own, and a small one, because the same lines stand in a README
+// and are read by people who do not read Go. It has no variables and no loops: a
+// scenario that needs them is a test.
 package scenario
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"os"
@@ -69,7 +74,9 @@ func Names() []string {
 	return names
 }
 
-// Load returns the scenario of that name. A name that ends in .txt is a file.
+// Load returns the scenario of that name. A name that ends in .txt is a file: by
+// its form alone, so that a file which happens to be called like a scenario does
+// not take its place.
 func Load(name string) (Script, error) {
 	if strings.HasSuffix(name, ".txt") {
 		text, err := os.ReadFile(name)
@@ -101,10 +108,13 @@ func Parse(name, text string) (Script, error) {
 			return Script{}, fmt.Errorf("%s, line %d: %w", name, i+1, err)
 		}
 	}
-	slices.SortStableFunc(s.Steps, func(a, b Step) int { return int(a.At - b.At) })
+	// Stable, so that of two steps at one time the upper one is done first.
+	slices.SortStableFunc(s.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
 	return s, nil
 }
 
+// parseLine reads one line. An unknown word is an error and never ignored: an
+// expectation that was not understood would pass.
 func (s *Script) parseLine(number int, text string, words []string) (err error) {
 	switch words[0] {
 	case "load":
@@ -146,7 +156,7 @@ func parseAction(words []string) (a Action, err error) {
 		a.Target = words[1]
 		a.Fault, err = fault.Parse(words[1], words[2:])
 		return a, err
-	case "clear", "stop", "start", "restart":
+	case "clear", "stop", "start", "restart": // whether the target exists is known to whoever runs the script
 		if len(words) != 2 {
 			return a, fmt.Errorf("%q: want one target", a.Verb)
 		}

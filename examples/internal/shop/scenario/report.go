@@ -9,7 +9,8 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 )
 
-// Header is what a report says of the run as a whole.
+// Header is what a report says of the run as a whole: all that it takes to have the
+// same run again, so that a failure in somebody's CI is no story but a command.
 type Header struct {
 	Scenario string `json:"scenario"`
 	Preset   string `json:"preset"`
@@ -30,12 +31,15 @@ type opRow struct {
 	P99     float64 `json:"p99"`
 }
 
+// row has "failed" as /state has it: all that were not served, whatever the reason.
 func row(t load.Totals) opRow {
 	ms := func(q float64) float64 { return float64(t.Latency.Quantile(q)) / float64(time.Millisecond) }
 	return opRow{t.Sent, t.OK, t.Refused, t.Unserved(), t.Broken, ms(0.5), ms(0.99)}
 }
 
-// WriteText prints the run for people.
+// WriteText prints the run for people: what the clients saw, then each expectation
+// with what was wanted and what was seen, also where both agree, since a check
+// that shows no number has to be believed. The last line repeats the run.
 func (r Result) WriteText(w io.Writer, h Header) {
 	fmt.Fprintf(w, "scenario %s · preset %s · seed %d · %s", h.Scenario, h.Preset, h.Seed, h.Length)
 	if h.Sabotage != "" {
@@ -63,11 +67,12 @@ func (r Result) WriteJSON(w io.Writer, h Header) error {
 	for op, t := range r.Totals {
 		ops[op] = row(t)
 	}
+	// The same numbers under the same names as the table, for whoever keeps them.
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(struct {
 		Header
-		OK           bool             `json:"ok"`
+		OK           bool             `json:"ok"` // also that it ran to its end
 		Operations   map[string]opRow `json:"operations"`
 		Expectations []Outcome        `json:"expectations"`
 	}{h, r.Complete && r.Failed() == 0, ops, r.Outcomes})

@@ -23,6 +23,7 @@ type User struct {
 const (
 	maxUsers = 100_000 // what memory is set aside for
 	maxName  = 100     // characters
+	maxEmail = 254     // bytes, of RFC 5321; also what keeps a page of users below a megabyte
 	maxPage  = 100     // users per answer
 )
 
@@ -54,7 +55,7 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.mu.RLock()
-	first := min(after, len(s.users))
+	first := min(after, len(s.users)) // ids have no gaps, so "behind id n" is "from index n"
 	page := s.users[first:min(first+min(limit, maxPage), len(s.users))]
 	s.mu.RUnlock() // users never change, so the slice may be read without the lock
 	return wire.WriteJSON(w, http.StatusOK, page)
@@ -76,7 +77,10 @@ func number(r *http.Request, name string, absent int) (int, error) {
 // create signs a user up. An id in the body is refused by Decode, since it is
 // not on the list of what a client may set.
 func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
-	var in struct{ Name, Email string }
+	var in struct {
+		Name  string `json:"name"`
+		Email string `json:"email"`
+	}
 	if err := wire.Decode(w, r, &in, "name", "email"); err != nil {
 		return err
 	}
@@ -84,13 +88,14 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > maxName {
 		return wire.Invalid("name must have 1 to "+strconv.Itoa(maxName)+" characters", "name")
 	}
-	if in.Email != "" && !strings.Contains(in.Email, "@") {
-		return wire.Invalid("email must contain @", "email")
+	if in.Email != "" && (!strings.Contains(in.Email, "@") || len(in.Email) > maxEmail) {
+		return wire.Invalid("email must contain @ and have at most "+strconv.Itoa(maxEmail)+" bytes", "email")
 	}
 	user, ok := s.add(name, in.Email)
 	if !ok {
-		p := wire.NewProblem(http.StatusInsufficientStorage, "full", "this demo keeps "+strconv.Itoa(maxUsers)+" users in memory; restart it")
-		return p
+		// Not a 5xx, though it is the service's own limit: to a breaker a 507 is
+		// a failure, and a list that is full would take every look-up with it.
+		return wire.NewProblem(http.StatusConflict, "full", "this demo keeps "+strconv.Itoa(maxUsers)+" users in memory; restart it")
 	}
 	w.Header().Set("Location", "/users/"+strconv.Itoa(user.ID))
 	return wire.WriteJSON(w, http.StatusCreated, user)
@@ -113,6 +118,8 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 	id, err := strconv.Atoi(r.PathValue("id"))
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	// What is no number is no user either: to a client both are a link that leads
+	// nowhere.
 	if err != nil || id < 1 || id > len(s.users) {
 		return wire.NewProblem(http.StatusNotFound, "user-not-found", "User not found")
 	}

@@ -1,22 +1,37 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // maxBody bounds a request's body; above it the answer is 413.
 const maxBody = 64 << 10
 
-// ReadBody reads the whole body, at most 64 KiB of it.
+// bodyLimit is how long a client may take to send its body. The deadline of the
+// request's context does not end a Read, and Server.ReadTimeout would go on
+// counting while the request is answered; without a limit of its own a client
+// that sends a byte an hour holds a goroutine and a connection for as long.
+const bodyLimit = 3 * time.Second
+
+// ReadBody reads the whole body, at most 64 KiB of it, within three seconds.
 func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyLimit)) // a recorder of a test has none, and no slow client either
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		w.Header().Set("Connection", "close") // the rest of the body would be taken for the next request
+		return nil, NewProblem(http.StatusRequestTimeout, "slow-body", "the body must arrive within "+bodyLimit.String())
+	}
+	_ = rc.SetReadDeadline(time.Time{})
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, NewProblem(http.StatusRequestEntityTooLarge, "too-large", "the body may have 64 KiB at most")
 	}
@@ -34,10 +49,14 @@ func Decode(w http.ResponseWriter, r *http.Request, v any, allowed ...string) er
 	if err != nil {
 		return err
 	}
+	// Twice decoded, since DisallowUnknownFields does not do: it names one member
+	// at most, and takes "ID" for "id", as encoding/json compares without case.
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		return NewProblem(http.StatusBadRequest, "malformed", "the body must be a JSON object")
 	}
+	// In order of name, since that of a map is another one every time, and all of
+	// them: a client that mends one should not hear of the next.
 	var refused []string
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !slices.Contains(allowed, name) {
@@ -47,13 +66,21 @@ func Decode(w http.ResponseWriter, r *http.Request, v any, allowed ...string) er
 	if len(refused) > 0 {
 		return Invalid("not accepted: "+strings.Join(refused, ", ")+"; allowed: "+strings.Join(allowed, ", "), refused...)
 	}
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(v); err != nil {
+	if err := json.Unmarshal(body, v); err != nil {
 		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return Invalid(e.Field+" must be of type "+e.Type.String()+", not "+e.Value, e.Field)
+			return Invalid(e.Field+" must be a "+kind(e.Type)+", not "+e.Value, e.Field)
 		}
 		return NewProblem(http.StatusBadRequest, "malformed", "the body must be a JSON object")
 	}
 	return nil
+}
+
+// kind is a Go type in the words of JSON: a client need not know what an int is.
+func kind(t reflect.Type) string {
+	if t.Kind() == reflect.Int {
+		return "whole number in range"
+	}
+	return t.Kind().String()
 }
 
 // Invalid is a 422 that blames the named fields.

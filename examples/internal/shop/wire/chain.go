@@ -40,7 +40,7 @@ func logger(ctx context.Context) *slog.Logger {
 func (n *Node) chain(h http.Handler) http.Handler {
 	h = n.limitTime(h)
 	h = n.injectFaults(h)
-	h = n.observe(h)
+	h = n.observe(h) // outside of faults, so that they show in the figures
 	return h
 }
 
@@ -49,6 +49,8 @@ func (n *Node) chain(h http.Handler) http.Handler {
 func (n *Node) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		trace := r.Header.Get(HeaderTrace)
+		// At the entry the id is the shop's own: one that a client may choose can be
+		// that of somebody else's request, in every log line that follows.
 		if trace == "" || n.config.Entry {
 			trace = rand.Text()[:16]
 		}
@@ -60,6 +62,8 @@ func (n *Node) observe(next http.Handler) http.Handler {
 		if !quiet(r) {
 			n.requests.Add(1)
 		}
+		// One defer for all of it: a cut connection leaves by a panic as well, and
+		// must be counted like an answer.
 		defer func() {
 			n.inflight.Add(-1)
 			v := recover()
@@ -72,7 +76,8 @@ func (n *Node) observe(next http.Handler) http.Handler {
 	})
 }
 
-// quiet requests are the shop's own and would blur the figures of a service.
+// quiet requests are the shop's own and would blur the figures of a service: one
+// that nobody calls would still seem to be at work.
 func quiet(r *http.Request) bool {
 	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats"
 }
@@ -87,6 +92,8 @@ func (n *Node) afterPanic(w *statusWriter, r *http.Request, v any) {
 	case errors.Is(err, http.ErrAbortHandler) || w.status != 0:
 		panic(v) // the connection is to be cut, or half an answer is out
 	default:
+		// The value goes to the log and not to the client: it is ours to understand,
+		// and may hold what is not his to see.
 		logger(r.Context()).Error("panic", "path", r.URL.Path, "value", v)
 		WriteProblem(w, r, NewProblem(http.StatusInternalServerError, "bug", "unexpected error"))
 	}
@@ -103,7 +110,7 @@ func (n *Node) limitTime(next http.Handler) http.Handler {
 				WriteProblem(w, r, NewProblem(http.StatusBadRequest, "timeout", HeaderTimeout+" must be a number of milliseconds"))
 				return
 			}
-			limit = min(limit, time.Duration(ms)*time.Millisecond)
+			limit = min(limit, time.Duration(ms)*time.Millisecond) // it shrinks from hop to hop, whatever is claimed
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
@@ -140,7 +147,7 @@ type statusWriter struct {
 }
 
 func (w *statusWriter) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
+	if w.status == 0 && status >= 200 { // 1xx come before the answer and are none
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)

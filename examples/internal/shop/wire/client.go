@@ -16,11 +16,18 @@ import (
 	"github.com/keelson-go/keelson/retry"
 )
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds what is read of an answer. A longer one is an error and not
+// cut off: half a JSON document with a 200 in front is worse than no answer.
 const maxAnswer = 1 << 20
+
+var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 
 // Client calls one callee on behalf of one service. It owns the breaker and the
 // retry policies of that edge. Safe for concurrent use; Node.Client makes it.
+//
+// One breaker per edge, and none for the callee as a whole: orders may reach users
+// while the gateway does not. One budget for both policies, because what a callee
+// in trouble suffers from is their sum.
 type Client struct {
 	callee    string
 	base      string // such as http://127.0.0.1:3000
@@ -40,7 +47,8 @@ type Request struct {
 	Body         []byte
 }
 
-// Response is a whole answer, read to its end.
+// Response is a whole answer, read to its end. No body is left to close, and no
+// error comes later than Do: a retry can only repeat what has not been passed on.
 type Response struct {
 	Status int
 	Header http.Header
@@ -58,6 +66,8 @@ func (e *StatusError) Retryable() bool { return e.gaveUp() == "" }
 
 // RetryAfter is the answer's Retry-After in seconds, 0 without one.
 func (e *StatusError) RetryAfter() time.Duration {
+	// Twenty bits are twelve days; more is no advice. The other form, a date, is
+	// not read: it is the answering host's clock, and clocks differ.
 	s, err := strconv.ParseUint(e.Response.Header.Get("Retry-After"), 10, 20)
 	if err != nil {
 		return 0
@@ -81,7 +91,8 @@ func classify(err error, o breaker.Outcome) breaker.Outcome {
 }
 
 // nothingSent reports whether err shows that not a byte has left: such a call
-// may be repeated whatever it does.
+// may be repeated whatever it does. A connection that was reset does not show it,
+// since the request may have been carried out before.
 func nothingSent(err error) bool {
 	e, ok := errors.AsType[*net.OpError](err)
 	return ok && e.Op == "dial"
@@ -91,14 +102,25 @@ func nothingSent(err error) bool {
 // below 500 but 429, also for a 404. Otherwise it is a *breaker.RejectedError
 // when the breaker refused, a *StatusError in the tree when the callee answered,
 // or the transport's error.
+//
+// A caller whose time is all but over is turned away before the breaker hears of
+// it. To the breaker a passed deadline is a failure, rightly so for a call that
+// was made; but one that was never made says nothing about the callee, and a few
+// callers in a hurry would otherwise shut it off for all.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	c.requests.Add(1)
 	policy := &c.once
 	if idempotent(r) {
 		policy = &c.safe
 	}
+	// Retry is outside and the breaker inside, so that every try is judged. The
+	// other way round the breaker would see one failure for three tries, and the
+	// tries after its opening would go on.
 	n := 0
 	return retry.Do(ctx, policy, func(ctx context.Context) (*Response, error) {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= hop {
+			return nil, retry.Permanent(context.DeadlineExceeded)
+		}
 		n++
 		return breaker.Do(ctx, c.breaker, func(ctx context.Context) (*Response, error) {
 			c.attempts.Add(1)
@@ -120,19 +142,21 @@ func idempotent(r Request) bool {
 
 // try is one try: a request, and the whole answer within ctx. The body belongs
 // inside, or a callee that sends headers and then hangs would count as well.
+//
+// It uses the transport and no http.Client: redirects are not followed behind the
+// gateway's back, and there are no cookies.
 func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.Method, c.base+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, retry.Permanent(err)
 	}
-	if r.Header != nil {
+	if r.Header != nil { // a copy, since another try may come
 		req.Header = r.Header.Clone()
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		left := time.Until(deadline) - hop
-		if left < time.Millisecond {
-			return nil, context.DeadlineExceeded // it cannot be done in time, so it is not begun
-		}
+		// What this side needs for its own answer is kept back on every hop, so that
+		// the innermost gives up first and the outermost can still tell of it.
+		left := max(time.Until(deadline)-hop, time.Millisecond)
 		req.Header.Set(HeaderTimeout, strconv.FormatInt(left.Milliseconds(), 10))
 	}
 	req.Header.Set(HeaderAttempt, strconv.Itoa(n))
@@ -142,11 +166,16 @@ func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
 		return nil, err
+	case len(body) > maxAnswer:
+		return nil, retry.Permanent(errTooLong) // the next one would be as long
 	}
 	answer := &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}
+	// A 404 is an answer like any other: the callee is well, and knows it. Only what
+	// stands for trouble is an error, to the breaker and to the retry alike.
 	if answer.Status >= 500 || answer.Status == http.StatusTooManyRequests {
 		return nil, &StatusError{Response: answer}
 	}

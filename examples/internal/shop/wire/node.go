@@ -26,13 +26,15 @@ type Config struct {
 	Seed     uint64
 	Entry    bool         // faces clients: their claims on time, trace and tries are not believed
 	Secret   string       // of this run; empty closes /_control
+	Faults   fault.Orders // in force from the first request on
 	Collect  string       // URL that takes telemetry; empty sends none
 	Logger   *slog.Logger // nil is silent
 }
 
 // Node is one running service: its server, its clients, and what it tells about
 // itself. Make it with NewNode, its clients with Client, then Serve. It has one
-// life; a restarted service is a new node.
+// life; a restarted service is a new node, with breakers that know nothing, as a
+// new process would have.
 type Node struct {
 	config    Config
 	clients   map[string]*Client // by callee; fixed once Serve runs
@@ -54,6 +56,7 @@ func NewNode(c Config) *Node {
 	}
 	c.Logger = c.Logger.With("service", c.Name)
 	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed)}
+	n.faults.Obey(c.Faults)
 	if c.Collect != "" {
 		n.telemetry = &telemetry{
 			service: c.Name, url: c.Collect, secret: c.Secret, stats: n.Stats,
@@ -72,6 +75,9 @@ func (n *Node) Client(callee string, composite bool) *Client {
 		panic("wire: " + n.config.Name + " knows no address of " + callee)
 	}
 	s, name := n.config.Settings, n.config.Name+"/"+callee
+	// A callee that has to retry a call of its own needs the time for that. With the
+	// plain limit its caller would give up in the middle of it, count a failure, and
+	// open a breaker on a service that is well.
 	limit := s.PerTry
 	if composite {
 		limit = s.Composite
@@ -85,6 +91,8 @@ func (n *Node) Client(callee string, composite bool) *Client {
 		safe: s.policy(nil, budget), once: s.policy(nothingSent, budget),
 	}
 	c.safe.OnEvent, c.once.OnEvent = onRetry, onRetry
+	// A pool per client: a callee that hangs uses up its own connections and nobody
+	// else's. Compression is off because answers are small and hops are local.
 	c.transport = &http.Transport{
 		DialContext: n.config.Network.DialContext, DisableCompression: true,
 		MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second,
@@ -99,11 +107,16 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.end = cancel
 	n.server = &http.Server{
-		Handler:           n.chain(n.routes(routes)),
+		Handler: n.chain(n.routes(routes)),
+		// No ReadTimeout: it would go on counting while the request is answered.
+		// ReadBody has a limit of its own.
 		ReadHeaderTimeout: 2 * time.Second,
-		IdleTimeout:       30 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(n.config.Logger.Handler(), slog.LevelWarn),
+		IdleTimeout:       30 * time.Second, // above the clients' five seconds: they close first
+		// Against clients that do not read. It bounds the whole request, so it is
+		// longer than any answer takes, a late one on purpose included.
+		WriteTimeout: time.Minute,
+		BaseContext:  func(net.Listener) context.Context { return ctx },
+		ErrorLog:     slog.NewLogLogger(n.config.Logger.Handler(), slog.LevelWarn),
 	}
 	n.wg.Go(func() {
 		if err := n.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -121,9 +134,9 @@ func (n *Node) Stop(ctx context.Context) {
 	n.draining.Store(true)
 	n.faults.Close() // held requests would never finish
 	if n.server.Shutdown(ctx) != nil {
-		n.server.Close()
+		n.server.Close() // time is over; what still runs is cut
 	}
-	n.end()
+	n.end() // not before: it would end the requests that may finish
 	n.wg.Wait()
 	for _, c := range n.clients {
 		c.transport.CloseIdleConnections()
@@ -132,6 +145,9 @@ func (n *Node) Stop(ctx context.Context) {
 
 // routes adds the paths that every service has.
 func (n *Node) routes(mux *http.ServeMux) http.Handler {
+	// Two questions that must not be one. "Live" is asked by whoever restarts
+	// processes, "ready" by whoever sends requests; neither looks at a callee, or
+	// the outage of one service would take its callers out of rotation with it.
 	mux.Handle("GET /health/live", Handler(func(w http.ResponseWriter, _ *http.Request) error {
 		return WriteJSON(w, http.StatusOK, map[string]string{"status": "live"})
 	}))
@@ -162,11 +178,11 @@ func (n *Node) setFaults(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var rules []fault.Rule
-	if err := json.Unmarshal(body, &rules); err != nil {
+	var orders fault.Orders
+	if err := json.Unmarshal(body, &orders); err != nil {
 		return NewProblem(http.StatusBadRequest, "malformed", err.Error())
 	}
-	n.faults.Replace(rules)
+	n.faults.Obey(orders)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -199,6 +215,8 @@ func (n *Node) Stats() Stats {
 		if raw, err := json.Marshal(verdict); err == nil {
 			s.Breakers[name] = raw
 		}
+		// The client counts its own calls and tries: the breaker sees tries alone, and
+		// a call that succeeds at once is no event of the retry.
 		b := c.budget.Stats()
 		s.Retry[name] = RetryStats{Requests: c.requests.Load(), Attempts: c.attempts.Load(), Denied: b.Denied, Available: b.Available}
 	}

@@ -31,7 +31,7 @@ func (p *Pipe) Listen(addr string) (net.Listener, error) {
 		p.listeners = make(map[string]*pipeListener)
 		p.lastPort = 40000
 	}
-	if port == "0" {
+	if port == "0" { // never twice, also after a close: a late dial must not find somebody else
 		p.lastPort++
 		addr = net.JoinHostPort(host, strconv.Itoa(p.lastPort))
 	}
@@ -48,10 +48,12 @@ func (p *Pipe) Listen(addr string) (net.Listener, error) {
 func (p *Pipe) DialContext(ctx context.Context, _, addr string) (net.Conn, error) {
 	p.mu.Lock()
 	l := p.listeners[addr]
-	p.mu.Unlock()
+	p.mu.Unlock() // before the wait below: a listener that closes needs it
 	if l == nil {
 		return nil, pipeError("dial", addr, os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	}
+	// Made before anybody takes it: if nobody does, both ends are garbage, and no
+	// goroutine waits on either.
 	client, server := net.Pipe()
 	select {
 	case l.conns <- server:
@@ -95,6 +97,7 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return l.addr }
 
+// pipeAddr looks like host:port, so that URLs are built from it as from any other.
 type pipeAddr string
 
 func (pipeAddr) Network() string  { return "pipe" }

@@ -50,6 +50,8 @@ func (p *Problem) Error() string {
 // this one has repeated already.
 func Unavailable(callee string, err error) *Problem {
 	p := NewProblem(http.StatusServiceUnavailable, "unavailable", fmt.Sprintf("%s is not available, try again later", callee))
+	// A second at least: the header knows whole seconds only, and "0" would be an
+	// invitation to come back at once.
 	p.RetryAfter, p.GaveUp = max(retryAfter(err), time.Second), callee
 	return p
 }
@@ -72,8 +74,9 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 	body.TraceID = cmp.Or(body.TraceID, TraceID(r.Context()))
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", "no-store") // a cached outage outlives the outage
 	if p.RetryAfter > 0 {
+		// Rounded up: who comes a moment early is refused once more.
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}
 	setIf(h, HeaderGaveUp, p.GaveUp)
@@ -90,6 +93,7 @@ func setIf(h http.Header, key, value string) {
 
 // WriteJSON answers with v.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
+	// Into memory first: an error in the middle of a stream would come after the 200.
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err

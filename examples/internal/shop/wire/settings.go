@@ -31,13 +31,13 @@ const hop = 5 * time.Millisecond
 func (s Settings) Validate() error {
 	inner := time.Duration(s.Attempts)*s.PerTry + s.longestPauses()
 	switch {
-	case s.PerTry <= 0 || s.Attempts < 1:
-		return fmt.Errorf("settings: per try %v and attempts %d must be positive", s.PerTry, s.Attempts)
+	case s.PerTry <= hop || s.Attempts < 1:
+		return fmt.Errorf("settings: per try %v must exceed %v, and attempts %d must be positive", s.PerTry, hop, s.Attempts)
 	case s.Composite <= inner+2*hop:
 		return fmt.Errorf("settings: composite %v must exceed %d tries of %v with their pauses (%v)", s.Composite, s.Attempts, s.PerTry, inner)
 	case s.Deadline <= s.Composite+hop:
 		return fmt.Errorf("settings: deadline %v must exceed composite %v", s.Deadline, s.Composite)
-	case s.OpenFor < s.PerTry:
+	case s.OpenFor < s.PerTry: // a probe may take as long as any other try
 		return fmt.Errorf("settings: open for %v is shorter than one try (%v): probes would overlap", s.OpenFor, s.PerTry)
 	}
 	return s.breaker("check", s.PerTry).Validate()
@@ -58,6 +58,9 @@ func (s Settings) longestPauses() (sum time.Duration) {
 func (s Settings) breaker(name string, limit time.Duration) breaker.Config {
 	c := breaker.Config{
 		Name: name, FailureRate: s.FailureRate, MinCalls: s.MinCalls, Window: s.Window,
+		// Constant open time: with the library's default it doubles after each failed
+		// probe, which spares a callee that is out for long, and makes the recovery
+		// that this demo shows as long as the outage was.
 		OpenFor: s.OpenFor, MaxOpenFor: s.OpenFor, Timeout: limit,
 		Classify: classify,
 	}
@@ -72,6 +75,8 @@ func (s Settings) breaker(name string, limit time.Duration) breaker.Config {
 // answered with a multiple of the traffic.
 func (s Settings) policy(retryable func(error) bool, budget retry.Budget) retry.Policy {
 	return retry.Policy{
+		// Full jitter: those who failed in the same moment must not come back in the
+		// same moment. The last pause is the longest that Validate reckons with.
 		MaxAttempts: s.Attempts,
 		Backoff:     retry.FullJitter(s.Pause, s.Pause<<(s.Attempts-1)),
 		Retryable:   retryable,

@@ -22,7 +22,8 @@ type Record struct {
 	Data    json.RawMessage `json:"data"`
 }
 
-// BreakerEvent is a breaker.Event in words.
+// BreakerEvent is a breaker.Event in words: what goes over a wire is a format, and
+// must not change because a constant of the library does.
 type BreakerEvent struct {
 	Name    string  `json:"name"`
 	From    string  `json:"from"`
@@ -44,7 +45,8 @@ type RetryEvent struct {
 	DelayMs float64 `json:"delayMs,omitempty"`
 }
 
-// Stats is what a service tells of itself, also at GET /stats.
+// Stats is what a service tells of itself, also at GET /stats. Totals and no rates:
+// whoever asks twice has the rate over the span of his choice.
 type Stats struct {
 	Requests uint64                     `json:"requests"`
 	Errors   uint64                     `json:"errors"` // answers of 500 and above, and cut connections
@@ -64,9 +66,9 @@ type RetryStats struct {
 }
 
 const (
-	pushEvery   = 100 * time.Millisecond
-	maxRecords  = 1024 // kept
-	maxBatch    = 64   // sent at once
+	pushEvery   = 100 * time.Millisecond // as often as the page is drawn
+	maxRecords  = 1024                   // kept
+	maxBatch    = 64                     // sent at once
 	pushTimeout = time.Second
 )
 
@@ -95,6 +97,8 @@ func (t *telemetry) add(kind string, at time.Time, data any) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	// The oldest goes, since what happens now explains the present state better than
+	// what happened before the collector went away.
 	if len(t.records) == maxRecords {
 		t.records = t.records[1:]
 		t.dropped++
@@ -123,7 +127,7 @@ func (t *telemetry) run(ctx context.Context) {
 		case <-tick.C:
 			t.push(ctx)
 		case <-ctx.Done():
-			t.push(context.WithoutCancel(ctx))
+			t.push(context.WithoutCancel(ctx)) // ended is ctx, but not the wish to be heard
 			return
 		}
 	}
@@ -150,7 +154,7 @@ func (t *telemetry) take() []Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := min(len(t.records), maxBatch)
-	batch := t.records[:n:n]
+	batch := t.records[:n:n] // capped: what is added to it later must not overwrite the rest
 	t.records = t.records[n:]
 	return batch
 }
@@ -167,7 +171,9 @@ func (t *telemetry) putBack(batch []Record) {
 	t.records = all
 }
 
-// send posts a batch, a record per line, within a second.
+// send posts a batch, a record per line, within a second. It takes no part in the
+// chain of clients: a collector that is out must not appear on the page as one
+// more breaker, which it could not show.
 func (t *telemetry) send(ctx context.Context, batch []Record) error {
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
@@ -187,7 +193,14 @@ func (t *telemetry) send(ctx context.Context, batch []Record) error {
 	if err != nil {
 		return err
 	}
-	_, _ = io.Copy(io.Discard, resp.Body)
+	_, _ = io.Copy(io.Discard, resp.Body) // the connection is used again only once it has been read
+	if resp.StatusCode != http.StatusNoContent {
+		// The collector is there and does not want it. Sent again it would be
+		// refused again, and hold up what comes behind it for ever.
+		t.mu.Lock()
+		t.dropped += uint64(len(batch))
+		t.mu.Unlock()
+	}
 	return resp.Body.Close()
 }
 

@@ -73,7 +73,8 @@ func settings() wire.Settings {
 func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 	require.NoError(t, settings().Validate())
 	for say, change := range map[string]func(*wire.Settings){
-		"must be positive":        func(s *wire.Settings) { s.PerTry = 0 },
+		"per try 5ms must exceed": func(s *wire.Settings) { s.PerTry = 5 * time.Millisecond },
+		"must be positive":        func(s *wire.Settings) { s.Attempts = 0 },
 		"composite 1.2s":          func(s *wire.Settings) { s.PerTry = time.Second },
 		"composite 500ms":         func(s *wire.Settings) { s.Composite = 500 * time.Millisecond },
 		"5 tries":                 func(s *wire.Settings) { s.Attempts = 5 },
@@ -90,22 +91,29 @@ func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 	}
 }
 
+// serve runs a callee at port 3000 of network that answers with handler.
+func serve(t *testing.T, network wire.Network, handler http.Handler) *wire.Node {
+	t.Helper()
+	ln, err := network.Listen("127.0.0.1:3000")
+	require.NoError(t, err)
+	n := wire.NewNode(wire.Config{Name: "callee", Network: network, Settings: settings()})
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	n.Serve(ln, mux)
+	return n
+}
+
 // pair is a caller and a callee in fake time. The callee answers with handler.
 func pair(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, c *wire.Client, caller, callee *wire.Node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		network := &wire.Pipe{}
-		ln, err := network.Listen("127.0.0.1:3000")
-		require.NoError(t, err)
-		callee := wire.NewNode(wire.Config{Name: "callee", Network: network, Settings: settings()})
-		mux := http.NewServeMux()
-		mux.Handle("/", handler)
-		callee.Serve(ln, mux)
+		callee := serve(t, network, handler)
 		caller := wire.NewNode(wire.Config{
 			Name: "caller", Network: network, Settings: settings(), Peers: map[string]string{"callee": "http://127.0.0.1:3000"},
 		})
 		c := caller.Client("callee", false)
-		ln, err = network.Listen("127.0.0.1:3001")
+		ln, err := network.Listen("127.0.0.1:3001")
 		require.NoError(t, err)
 		caller.Serve(ln, http.NewServeMux())
 		test(t, c, caller, callee)
@@ -246,4 +254,57 @@ func TestTelemetryIsBoundedAndCatchesUp(t *testing.T) {
 func TestAClientWithoutAnAddressIsAMistakeInTheWiring(t *testing.T) {
 	n := wire.NewNode(wire.Config{Name: "n", Network: &wire.Pipe{}, Settings: settings()})
 	assert.Panics(t, func() { n.Client("nobody", false) })
+}
+
+// T10: a caller without time left is turned away, and the callee is not blamed
+// for what it was never asked.
+func TestCallersInAHurryOpenNoBreaker(t *testing.T) {
+	var asked atomic.Int64
+	answer := func(http.ResponseWriter, *http.Request) { asked.Add(1) }
+	pair(t, answer, func(t *testing.T, c *wire.Client, caller, _ *wire.Node) {
+		for range 50 {
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Millisecond)
+			_, err := c.Do(ctx, wire.Request{Method: "GET", Path: "/"})
+			cancel()
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		assert.Contains(t, string(caller.Stats().Breakers["caller/callee"]), `"state":"closed"`)
+		_, err := c.Do(t.Context(), wire.Request{Method: "GET", Path: "/"})
+		require.NoError(t, err)
+		assert.Equal(t, int64(1), asked.Load())
+	})
+}
+
+func TestAnAnswerThatIsTooLongIsAnErrorAndNotHalfAnAnswer(t *testing.T) {
+	long := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20+1)) }
+	pair(t, long, func(t *testing.T, c *wire.Client, _, callee *wire.Node) {
+		_, err := c.Do(t.Context(), wire.Request{Method: "GET", Path: "/"})
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "longer than 1048576 bytes")
+		assert.Equal(t, uint64(1), callee.Stats().Requests, "the next answer would be as long")
+	})
+}
+
+// A client that sends a byte an hour would otherwise hold a goroutine and a
+// connection as long as it likes.
+func TestABodyThatDoesNotArriveIsGivenUp(t *testing.T) {
+	read := wire.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		_, err := wire.ReadBody(w, r)
+		return err
+	})
+	synctest.Test(t, func(t *testing.T) {
+		network := &wire.Pipe{}
+		n := serve(t, network, read)
+		defer n.Stop(t.Context())
+		conn, err := network.DialContext(t.Context(), "tcp", "127.0.0.1:3000")
+		require.NoError(t, err)
+		defer conn.Close()
+		begin := time.Now()
+		_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: callee\r\nContent-Length: 1000\r\n\r\n{")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn) // to its end: the connection is closed
+		require.NoError(t, err)
+		assert.Contains(t, string(answer), "408 Request Timeout")
+		assert.Equal(t, 3*time.Second, time.Since(begin))
+	})
 }

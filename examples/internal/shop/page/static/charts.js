@@ -1,5 +1,7 @@
 // The charts: three views of the same minute, one above the other, with the
-// faults shaded through all of them and one cursor.
+// faults shaded through all of them and one cursor. Latency is on a logarithmic
+// scale: what matters lies between one millisecond and one second, and on a linear
+// scale the outage would be a tower and all else the ground.
 import { colour, forgetColours, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
 
 /* global uPlot */
@@ -70,6 +72,7 @@ function table(spec, points) {
   return columns;
 }
 
+// uPlot draws on a canvas and does not follow its element by itself.
 const widthOf = (spec) => document.getElementById(spec.plot).clientWidth;
 const heightOf = (spec) => HEIGHT + (spec.axis ? 22 : 0);
 

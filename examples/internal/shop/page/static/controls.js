@@ -54,6 +54,8 @@ function createFault(f, click) {
   return button;
 }
 
+// toggle asks and does not draw: the button is pressed when the stream says that
+// the fault is in force, so it cannot show what is not the case.
 async function toggle(f, store, send) {
   const on = store.faultsOn("users").includes(f.kind);
   if (f.kind === "stopped") {

@@ -33,7 +33,8 @@ function draw(canvas, store, from, to) {
   const plot = { ctx, left: PLOT_LEFT, right: width - PLOT_RIGHT, from, to };
   const spans = store.spans().filter((s) => s.to > from);
   for (const s of spans) shade(plot, s, height);
-  for (const s of spans) faultBar(plot, s);
+  let free = plot.left; // where the row of fault names has room again
+  for (const s of spans) free = faultBar(plot, s, free);
   LANES.forEach((name, i) => {
     const y = ROW * (i + 1.5);
     for (const strip of store.strips(name, from, to)) drawStrip(plot, strip, y);
@@ -50,7 +51,10 @@ function shade(plot, s, height) {
   plot.ctx.fillRect(x(plot, s.from), 0, x(plot, s.to) - x(plot, s.from), height);
 }
 
-function faultBar(plot, s) {
+// faultBar draws a fault and its name, and returns where the next name may begin.
+// A bar that is too short has its name beside it, if there is room; two names on
+// top of each other say less than none.
+function faultBar(plot, s, free) {
   const { ctx } = plot;
   const a = x(plot, s.from), w = Math.max(2, x(plot, s.to) - a);
   ctx.strokeStyle = colour("--open-fill");
@@ -58,9 +62,10 @@ function faultBar(plot, s) {
   ctx.strokeRect(a + 0.75, 3.75, w - 1.5, ROW - 8);
   const [, kind] = s.name.split(" ");
   const text = NAMES[kind] ?? kind;
-  if (label(ctx, text, a, w, ROW / 2, colour("--fault-ink"))) return;
-  const before = a - ctx.measureText(text).width - 6; // a bar that is too short has its name beside it
-  ctx.fillText(text, before > plot.left ? before : a + w + 6, ROW / 2);
+  if (label(ctx, text, a, w, ROW / 2, colour("--fault-ink"))) return a + w;
+  const before = a - ctx.measureText(text).width - 6;
+  if (before > free) ctx.fillText(text, before, ROW / 2);
+  return a + w;
 }
 
 function drawStrip(plot, strip, y) {

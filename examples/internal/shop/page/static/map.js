@@ -1,4 +1,6 @@
-// The map: services, and the calls between them with their breakers.
+// The map: services, and the calls between them with their breakers. Built once
+// and then only changed: an SVG that is made anew ten times a second loses the
+// phase of its moving dots, and the reader his place.
 const NS = "http://www.w3.org/2000/svg";
 
 const NODES = {
@@ -81,6 +83,8 @@ function updateEdge({ edge, line, flow, pill, word, rate }, store, point) {
   rate.textContent = p && p.rejected >= 1 ? `${Math.round(p.rejected)}/s refused` : `${Math.round(through)}/s`;
 }
 
+// width grows with the root of the rate: twice the calls are a stroke that is
+// visibly thicker, and a hundred times the calls still fit.
 function width(rps) { return Math.min(14, 2 + Math.sqrt(rps)); }
 
 const FAULTS = { latency: "too slow", error: "errors", blackhole: "black hole", stopped: "stopped" };

@@ -16,6 +16,7 @@ export function connect(url, handlers) {
     source.onopen = () => show("live", "live");
     source.onerror = () => show("lost", "no connection, trying again");
     for (const [kind, handle] of Object.entries(handlers)) {
+      // Kinds without a handler are not listened to, and cost nothing here.
       source.addEventListener(kind, (e) => handle(JSON.parse(e.data)));
     }
   }

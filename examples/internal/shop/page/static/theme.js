@@ -1,4 +1,5 @@
-// The theme: the system's until somebody says otherwise; the choice is kept.
+// The theme: the system's until somebody says otherwise; the choice is kept. The
+// charts are canvases and must be told, since they read a colour once.
 const CHOICES = ["system", "light", "dark"];
 const system = matchMedia("(prefers-color-scheme: dark)");
 
