@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,6 +186,38 @@ func TestRemainingTimeIsTheShopsOwnAtTheEntry(t *testing.T) {
 		// Of 5 ms orders keeps 5 for its own answer, so users is not even asked.
 		a = v.do("POST", "orders", "/orders", `{"userId":1}`, "X-Timeout-Ms", "5")
 		assert.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	})
+}
+
+// A burst beyond what the gateway can carry is told to come back, at once, while
+// the requests that have a place are answered as ever.
+func TestTheGatewayShedsABurst(t *testing.T) {
+	visit(t, func(v visitor) {
+		rule, err := fault.Parse("users", []string{"latency=200ms"})
+		require.NoError(t, err)
+		_, err = v.shop.Inject(rule)
+		require.NoError(t, err)
+		var served, shed atomic.Int64
+		var wg sync.WaitGroup
+		for range 400 {
+			wg.Go(func() {
+				start := time.Now()
+				switch a := v.do("GET", "gateway", "/api/users/1", ""); a.StatusCode {
+				case http.StatusOK:
+					served.Add(1)
+				case http.StatusServiceUnavailable:
+					shed.Add(1)
+					assert.Equal(t, "1", a.Header.Get("Retry-After"))
+					assert.Equal(t, "gateway", a.Header.Get("X-Gave-Up"))
+					assert.Equal(t, time.Duration(0), time.Since(start))
+				default:
+					t.Error(a.StatusCode, a.body)
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, [2]int64{256, 144}, [2]int64{served.Load(), shed.Load()})
+		assert.Equal(t, http.StatusOK, v.do("GET", "gateway", "/api/users/1", "").StatusCode, "all places are free again")
 	})
 }
 

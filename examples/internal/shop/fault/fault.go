@@ -75,8 +75,9 @@ func (r *Rule) set(first bool, key, value string) (err error) {
 		r.Jitter, err = duration(value)
 	case !first && key == "status" && r.Kind == Error:
 		r.Status, err = strconv.Atoi(value)
-		if err != nil || r.Status < 400 || r.Status > 599 {
-			err = fmt.Errorf("want a status from 400 to 599")
+		// Not the rest of 4xx: a made-up 404 would be taken for the truth about a user.
+		if err != nil || r.Status != 429 && (r.Status < 500 || r.Status > 599) {
+			err = fmt.Errorf("want 429, or a status from 500 to 599")
 		}
 	case !first && key == "for": // read here, and kept by control: a service obeys until it is told otherwise
 		r.For, err = duration(value)

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/breaker/breakerhttp"
+	"github.com/keelson-go/keelson/breaker/limit"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
@@ -49,13 +51,32 @@ func New(n *wire.Node) *http.ServeMux {
 	mux.Handle("GET /routes", wire.Handler(func(w http.ResponseWriter, _ *http.Request) error {
 		return wire.WriteJSON(w, http.StatusOK, routes)
 	}))
+	places := shedding()
 	for _, rt := range routes {
 		// Both forms, since the second alone would redirect the first, and not every
 		// client follows a redirect of a POST.
-		mux.Handle(rt.Path, wire.Handler(rt.forward))
-		mux.Handle(rt.Path+"/", wire.Handler(rt.forward))
+		handler := places.Wrap(wire.Handler(rt.forward))
+		mux.Handle(rt.Path, handler)
+		mux.Handle(rt.Path+"/", handler)
 	}
 	return mux
+}
+
+// maxInFlight is how many requests the gateway works on at once. At 2,000 a
+// second and 5 ms each it needs ten; more than a few hundred are a queue that
+// nobody can see, and whose callers have left before it gets to them.
+const maxInFlight = 256
+
+// shedding refuses what comes beyond maxInFlight at once, before a byte of the
+// body is read: a breaker guards a callee, this guards the gateway itself.
+func shedding() *breakerhttp.Middleware {
+	places := limit.NewConcurrency(limit.ConcurrencyConfig{Name: "gateway", Max: maxInFlight})
+	return &breakerhttp.Middleware{
+		Gate: func(*http.Request) breaker.Gate { return places },
+		Refuse: func(w http.ResponseWriter, r *http.Request, err error) {
+			wire.WriteProblem(w, r, wire.Unavailable("gateway", err))
+		},
+	}
 }
 
 // forward passes one request on, with the whole body in memory: it is 64 KiB at
