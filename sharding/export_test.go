@@ -1,0 +1,8 @@
+package sharding
+
+// For tests of the numbers that placements rest on.
+var (
+	LogTable = &logTable
+	Cost     = cost
+	Draw     = draw
+)
