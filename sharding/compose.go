@@ -50,14 +50,9 @@ func (p *pin[K]) Owner(key K) (ID, error) {
 	return p.next.Owner(key)
 }
 
-// Owners: a pin is one shard, and further owners come from next only for keys
+// Owners: a pin is one shard; further owners come from next, and only for keys
 // that are not pinned.
-func (p *pin[K]) Owners(key K, dst []ID) (int, error) {
-	if _, ok := p.at[key]; !ok {
-		return p.next.Owners(key, dst)
-	}
-	return single(p.Owner, key, dst)
-}
+func (p *pin[K]) Owners(key K, dst []ID) (int, error) { return fillOwners[K](p, key, dst) }
 
 func (p *pin[K]) Shards() []ID {
 	return members(append(p.next.Shards(), p.owners...))
@@ -72,11 +67,15 @@ func (p *pin[K]) part(key K) int {
 	return len(p.owners) + p.next.part(key)
 }
 
-func (p *pin[K]) owner(part int) ID {
-	if part < len(p.owners) {
+func (p *pin[K]) owner(part, n int) ID {
+	switch {
+	case part >= len(p.owners):
+		return p.next.owner(part-len(p.owners), n)
+	case n > 0:
+		return ""
+	default:
 		return p.owners[part]
 	}
-	return p.next.owner(part - len(p.owners))
 }
 
 func (p *pin[K]) refine(by Map[K]) (Map[K], error) {
@@ -157,12 +156,14 @@ func By[K, P any](project func(K) P, next Map[P]) Map[K] {
 
 func (b *by[K, P]) Owner(key K) (ID, error) { return b.next.Owner(b.project(key)) }
 
-func (b *by[K, P]) Owners(key K, dst []ID) (int, error) { return b.next.Owners(b.project(key), dst) }
+func (b *by[K, P]) Owners(key K, dst []ID) (int, error) {
+	return fillOwners(b.next, b.project(key), dst)
+}
 
-func (b *by[K, P]) Shards() []ID      { return b.next.Shards() }
-func (b *by[K, P]) parts() int        { return b.next.parts() }
-func (b *by[K, P]) part(key K) int    { return b.next.part(b.project(key)) }
-func (b *by[K, P]) owner(part int) ID { return b.next.owner(part) }
+func (b *by[K, P]) Shards() []ID         { return b.next.Shards() }
+func (b *by[K, P]) parts() int           { return b.next.parts() }
+func (b *by[K, P]) part(key K) int       { return b.next.part(b.project(key)) }
+func (b *by[K, P]) owner(part, n int) ID { return b.next.owner(part, n) }
 
 func (b *by[K, P]) refine(other Map[K]) (Map[K], error) {
 	o, ok := other.(*by[K, P])

@@ -1,8 +1,37 @@
 package sharding
 
+import "cmp"
+
 // For tests of the numbers that placements rest on.
 var (
 	LogTable = &logTable
 	Cost     = cost
 	Draw     = draw
 )
+
+// Beats compares two bids.
+func Beats(u uint64, weight uint32, id ID, otherU uint64, otherWeight uint32, otherID ID) bool {
+	a, b := bid{u, weight, id}, bid{otherU, otherWeight, otherID}
+	return a.beats(&b)
+}
+
+// OwnerLists returns the owners of every slot.
+func OwnerLists[K any](s *Slots[K]) [][]ID {
+	lists := make([][]ID, s.parts())
+	for i := range lists {
+		for _, m := range s.row(i) {
+			if m != nobody {
+				lists[i] = append(lists[i], s.ids[m])
+			}
+		}
+	}
+	return lists
+}
+
+// SearchSteps returns how many bounds a search for key compares with it.
+func SearchSteps(bounds []string, key string) (steps int) {
+	f := newTextFinder(bounds)
+	f.compare = func(a, b string) int { steps++; return cmp.Compare(a, b) }
+	f.part(key)
+	return steps
+}

@@ -26,11 +26,11 @@ type Map[K any] interface {
 	// Shards returns all members, drained ones too, sorted, in a fresh slice.
 	Shards() []ID
 
-	// Every key is in exactly one of the parts 0 to parts()-1, all keys of a
-	// part have the owner of that part, "" for none.
+	// Every key is in exactly one of the parts 0 to parts()-1, and all keys of
+	// a part have the same owners. owner returns the n-th from 0, "" for none.
 	parts() int
 	part(key K) int
-	owner(part int) ID
+	owner(part, n int) ID
 
 	// refine returns this map, cut where by is cut as well, or says why the
 	// two cannot be compared.
@@ -66,20 +66,24 @@ func kind[K any](m Map[K]) string {
 	}
 }
 
-// single is Owners for maps with one owner per key.
-func single[K any](owner func(K) (ID, error), key K, dst []ID) (int, error) {
+// fillOwners is Owners for any map. It passes no slice through an interface,
+// which would send the caller's buffer to the heap.
+func fillOwners[K any](m Map[K], key K, dst []ID) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
 	}
-	id, err := owner(key)
-	if err != nil {
-		return 0, err
+	part := m.part(key)
+	for n := range dst {
+		if dst[n] = m.owner(part, n); dst[n] != "" {
+			continue
+		}
+		if n == 0 {
+			_, err := m.Owner(key) // the map's own words
+			return 0, err
+		}
+		return n, tooFew(n, len(dst))
 	}
-	dst[0] = id
-	if len(dst) > 1 {
-		return 1, tooFew(1, len(dst))
-	}
-	return 1, nil
+	return len(dst), nil
 }
 
 // tooFew is the error of Owners when n of want were found.
@@ -142,7 +146,7 @@ func (b *buckets[K]) outside(key K) error {
 	return fmt.Errorf("%w: key %s has bucket %d of %d", ErrNoOwner, format(key), b.bucket(key), len(b.owners))
 }
 
-func (b *buckets[K]) Owners(key K, dst []ID) (int, error) { return single(b.Owner, key, dst) }
+func (b *buckets[K]) Owners(key K, dst []ID) (int, error) { return fillOwners[K](b, key, dst) }
 func (b *buckets[K]) Shards() []ID                        { return members(b.owners) }
 
 // The last part holds the keys whose bucket has no owner.
@@ -152,8 +156,8 @@ func (b *buckets[K]) part(key K) int {
 	return int(min(uint(b.bucket(key)), uint(len(b.owners))))
 }
 
-func (b *buckets[K]) owner(part int) ID {
-	if part == len(b.owners) {
+func (b *buckets[K]) owner(part, n int) ID {
+	if part == len(b.owners) || n > 0 {
 		return ""
 	}
 	return b.owners[part]

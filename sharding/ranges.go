@@ -87,7 +87,7 @@ func (r *Ranges[K]) Owner(key K) (ID, error) {
 }
 
 // Owners returns the owner of the key: a range has only one.
-func (r *Ranges[K]) Owners(key K, dst []ID) (int, error) { return single(r.Owner, key, dst) }
+func (r *Ranges[K]) Owners(key K, dst []ID) (int, error) { return fillOwners[K](r, key, dst) }
 
 // outside is the error for a key that is not covered.
 func (r *Ranges[K]) outside(key K) error {

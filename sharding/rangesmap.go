@@ -5,9 +5,15 @@ import "fmt"
 // This file makes a Map of Ranges: its parts are the runs, numbered as the
 // finder likes, and one for NaN.
 
-func (r *Ranges[K]) parts() int        { return len(r.byPart) }
-func (r *Ranges[K]) part(key K) int    { return r.find.part(key) }
-func (r *Ranges[K]) owner(part int) ID { return r.byPart[part] }
+func (r *Ranges[K]) parts() int     { return len(r.byPart) }
+func (r *Ranges[K]) part(key K) int { return r.find.part(key) }
+
+func (r *Ranges[K]) owner(part, n int) ID {
+	if n > 0 {
+		return ""
+	}
+	return r.byPart[part]
+}
 
 func (r *Ranges[K]) refine(by Map[K]) (Map[K], error) {
 	o, ok := by.(*Ranges[K])
@@ -45,7 +51,7 @@ func (r *Ranges[K]) same(other Map[K]) bool {
 		return false
 	}
 	equal := true
-	r.overlap(o, func(part, old int) { equal = equal && r.owner(part) == o.owner(old) })
+	r.overlap(o, func(part, old int) { equal = equal && r.owner(part, 0) == o.owner(old, 0) })
 	return equal
 }
 

@@ -120,7 +120,11 @@ func (r *Router[K]) Routes(keys []K, dst []Route) (int, error) {
 
 // Owners fills dst with the owners of the key, as [Map].Owners does.
 func (r *Router[K]) Owners(key K, dst []ID) (int, error) {
-	return r.cur.Load().topo.Map.Owners(key, dst)
+	s := r.cur.Load()
+	if s.slots != nil {
+		return s.slots.Owners(key, dst)
+	}
+	return fillOwners(s.topo.Map, key, dst)
 }
 
 // Topology returns what is in force.

@@ -100,13 +100,15 @@ type textFinder struct {
 	tails  []string // the bounds without prefix, sorted
 	tree   []uint64 // the distinct heads of tails, as in eytzinger
 	runs   []run    // by place in tree: the tails with that head
+
+	compare func(a, b string) int // strings.Compare; a test counts its calls
 }
 
 // run is a run of tails, from <= i < to.
 type run struct{ from, to int }
 
 func newTextFinder(bounds []string) *textFinder {
-	f := &textFinder{prefix: commonPrefix(bounds)}
+	f := &textFinder{prefix: commonPrefix(bounds), compare: strings.Compare}
 	var heads []uint64
 	var runs []run
 	for _, b := range bounds {
@@ -163,14 +165,11 @@ func (f *textFinder) part(key string) int {
 	if f.tree[at] != h {
 		return to // the tails with this head and below are, no others
 	}
-	for from < to {
-		if mid := int(uint(from+to) >> 1); f.tails[mid] <= tail {
-			from = mid + 1
-		} else {
-			to = mid
-		}
+	i, found := slices.BinarySearchFunc(f.tails[from:to], tail, f.compare)
+	if found {
+		i++
 	}
-	return from
+	return from + i
 }
 
 func (f *textFinder) number(run int) int { return run }

@@ -88,7 +88,7 @@ func (s *Slots[K]) Slot(key K) int { return slot(s.hash(key), s.shift) }
 
 // Owner returns the first owner of the key. The error is always nil: it is
 // there for [Map].
-func (s *Slots[K]) Owner(key K) (ID, error) { return s.owner(s.Slot(key)), nil }
+func (s *Slots[K]) Owner(key K) (ID, error) { return s.first(s.Slot(key)), nil }
 
 // Owners fills dst with the owners of the key, the first first.
 func (s *Slots[K]) Owners(key K, dst []ID) (int, error) {
@@ -109,7 +109,7 @@ func (s *Slots[K]) Shards() []ID { return slices.Clone(s.ids) }
 func (s *Slots[K]) All() iter.Seq2[int, ID] {
 	return func(yield func(int, ID) bool) {
 		for i := range s.parts() {
-			if !yield(i, s.owner(i)) {
+			if !yield(i, s.first(i)) {
 				return
 			}
 		}
@@ -141,7 +141,7 @@ func (s *Slots[K]) Diff(next *Slots[K]) (Plan[int], error) {
 	}
 	var plan Plan[int]
 	for i := range s.parts() {
-		if from, to := s.owner(i), next.owner(i); from != to {
+		if from, to := s.first(i), next.first(i); from != to {
 			plan = append(plan, Move[int]{Keys: Between(i, i+1, from), To: to})
 		}
 	}
@@ -150,9 +150,17 @@ func (s *Slots[K]) Diff(next *Slots[K]) (Plan[int], error) {
 
 func (s *Slots[K]) row(slot int) []uint16 { return s.table[slot*s.owners : (slot+1)*s.owners] }
 
-func (s *Slots[K]) parts() int        { return len(s.table) / s.owners }
-func (s *Slots[K]) part(key K) int    { return s.Slot(key) }
-func (s *Slots[K]) owner(part int) ID { return s.ids[s.table[part*s.owners]] }
+func (s *Slots[K]) first(slot int) ID { return s.ids[s.table[slot*s.owners]] }
+
+func (s *Slots[K]) parts() int     { return len(s.table) / s.owners }
+func (s *Slots[K]) part(key K) int { return s.Slot(key) }
+
+func (s *Slots[K]) owner(part, n int) ID {
+	if row := s.row(part); n < len(row) && row[n] != nobody {
+		return s.ids[row[n]]
+	}
+	return ""
+}
 
 func (s *Slots[K]) refine(by Map[K]) (Map[K], error) {
 	o, ok := by.(*Slots[K])

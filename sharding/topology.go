@@ -53,12 +53,13 @@ type fate struct {
 // atomic load of its pointer gives an answer that is consistent in itself.
 type snapshot[K any] struct {
 	epoch   uint64
-	hash    Hash[K]  // of Slots, nil for other maps
-	shift   uint8    // of Slots
+	hash    Hash[K]  // of slots
+	shift   uint8    // of slots
 	table   []uint32 // part of grid -> class
 	classes []class
 	grid    Map[K] // topo.Map, cut where its Mirror is cut as well
 	topo    Topology[K]
+	slots   *Slots[K] // topo.Map if it is that: no interface call then
 
 	superseded chan struct{} // closed once another one is in force
 }
@@ -87,7 +88,7 @@ func snap[K any](t Topology[K], old *snapshot[K]) (*snapshot[K], error) {
 		}
 	}
 	if slots, ok := t.Map.(*Slots[K]); ok {
-		s.hash, s.shift = slots.hash, slots.shift
+		s.slots, s.hash, s.shift = slots, slots.hash, slots.shift
 	}
 	s.classify(old)
 	return s, nil
@@ -120,7 +121,7 @@ func (s *snapshot[K]) classify(old *snapshot[K]) {
 			s.table[part] = memo[k-1] - 1
 			continue
 		}
-		l := look{owner: s.grid.owner(part)}
+		l := look{owner: s.grid.owner(part, 0)}
 		if fates != nil {
 			l.fate = fates[part]
 		}
@@ -141,7 +142,7 @@ func (s *snapshot[K]) fates() []fate {
 	}
 	fates := make([]fate, len(s.table))
 	s.grid.overlap(s.topo.Mirror, func(part, mirrored int) {
-		if m := s.topo.Mirror.owner(mirrored); m != "" && m != s.grid.owner(part) {
+		if m := s.topo.Mirror.owner(mirrored, 0); m != "" && m != s.grid.owner(part, 0) {
 			fates[part] = fate{mirror: m, read: s.topo.ReadMirror, block: s.topo.Block}
 		}
 	})
@@ -163,7 +164,7 @@ func (s *snapshot[K]) inherit(old *snapshot[K], fates []fate) []uint32 {
 			f = fates[part]
 		}
 		switch k := kept[part]; {
-		case old.classes[c].owner != s.grid.owner(part) || old.classes[c].fate != f:
+		case old.classes[c].owner != s.grid.owner(part, 0) || old.classes[c].fate != f:
 			kept[part] = changed
 		case k == 0 || k != changed && old.classes[c].since > old.classes[k-1].since:
 			kept[part] = c + 1
@@ -181,7 +182,7 @@ func (s *snapshot[K]) inherit(old *snapshot[K], fates []fate) []uint32 {
 func (s *snapshot[K]) moved(old *snapshot[K]) float64 {
 	differs := make([]bool, len(s.table))
 	comparable := s.grid.overlap(old.grid, func(part, was int) {
-		differs[part] = differs[part] || s.grid.owner(part) != old.grid.owner(was)
+		differs[part] = differs[part] || s.grid.owner(part, 0) != old.grid.owner(was, 0)
 	})
 	if !comparable {
 		return 1
