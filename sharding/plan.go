@@ -1,6 +1,9 @@
 package sharding
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Move hands keys over: Keys.Owner gives them, To receives them. P is a slot
 // number or a key.
@@ -23,10 +26,10 @@ type Plan[P any] []Move[P]
 // receiver exchanged.
 func (p Plan[P]) Reverse() Plan[P] {
 	back := make(Plan[P], 0, len(p))
-	for i := len(p) - 1; i >= 0; i-- {
-		keys := p[i].Keys.clone()
-		keys.Owner = p[i].To
-		back = append(back, Move[P]{Keys: keys, To: p[i].Keys.Owner})
+	for _, m := range slices.Backward(p) {
+		keys := m.Keys.clone()
+		keys.Owner = m.To
+		back = append(back, Move[P]{Keys: keys, To: m.Keys.Owner})
 	}
 	return back
 }

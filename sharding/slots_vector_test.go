@@ -1,6 +1,7 @@
 package sharding_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/keelson-go/keelson/internal/assert"
@@ -12,14 +13,14 @@ func letters(t *testing.T, shards ...sharding.Shard) string {
 	t.Helper()
 	s, err := sharding.NewSlots(sharding.String, sharding.SlotConfig{Shards: shards})
 	require.NoError(t, err)
-	text := ""
+	var text strings.Builder
 	for i, id := range s.All() {
-		if text += string(id); i == 23 {
+		if text.WriteString(string(id)); i == 23 {
 			break
 		}
 	}
 	assert.Equal(t, 1145, s.Slot("user:1"))
-	return text
+	return text.String()
 }
 
 func TestPlacementVectors(t *testing.T) {
