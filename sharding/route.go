@@ -28,7 +28,9 @@ func (rt Route) Since() uint64 {
 }
 
 // Mirror returns the shard that gets a copy of every write, "" unless the key
-// is moving.
+// is moving. A route that came by a header or from a refusal, as [Do] makes one
+// while the source is behind, knows no mirror: whoever copies moving keys must
+// repair such writes under the block, as after a copy that failed.
 func (rt Route) Mirror() ID {
 	if rt.class == nil {
 		return ""
