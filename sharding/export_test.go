@@ -6,7 +6,6 @@ import "cmp"
 var (
 	LogTable = &logTable
 	Cost     = cost
-	Draw     = draw
 )
 
 // Beats compares two bids.
@@ -35,3 +34,6 @@ func SearchSteps(bounds []string, key string) (steps int) {
 	f.part(key)
 	return steps
 }
+
+// Draw is the u of the shard whose ID hashes to id, for x.
+func Draw(x, id uint64) uint64 { return draw(seed(x), id) }

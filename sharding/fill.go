@@ -11,7 +11,9 @@ type fill struct {
 	ids   []ID        // of all members, sorted
 	live  []candidate // not drained, by ID
 	zones []int       // by member; those without a zone have one of their own
-	bids  []bid       // of live, for the slot at hand
+	equal bool        // all weights are
+
+	draws []uint64 // the u of each live shard for the slot at hand
 }
 
 // candidate is a shard that takes part in the placement.
@@ -38,7 +40,8 @@ func newFill(cfg *SlotConfig, ids []ID) *fill {
 		}
 	}
 	slices.SortFunc(f.live, func(a, b candidate) int { return int(a.member) - int(b.member) })
-	f.bids = make([]bid, len(f.live))
+	f.draws = make([]uint64, len(f.live))
+	f.equal = !slices.ContainsFunc(f.live, func(c candidate) bool { return c.weight != f.live[0].weight })
 	return f
 }
 
@@ -67,24 +70,40 @@ func (f *fill) firsts(n int) []uint16 {
 		return firsts
 	}
 	for x := range firsts {
-		i, _ := f.best(x, nil)
-		firsts[x] = f.live[i].member
+		f.draw(x)
+		firsts[x] = f.live[f.best(-1)].member
 	}
 	return firsts
 }
 
-// best returns the shard that bids most for slot x, or the most below last,
-// as its number in live.
-func (f *fill) best(x int, last *bid) (at int, most bid) {
-	base, at := mix(uint64(x)+golden), -1
+// draw has all live shards bid for slot x.
+func (f *fill) draw(x int) {
+	common := seed(uint64(x))
 	for i := range f.live {
-		c := &f.live[i]
-		b := bid{u: mix(base ^ c.hash), weight: c.weight, id: c.id}
-		if (last == nil || last.beats(&b)) && (at < 0 || b.beats(&most)) {
-			at, most = i, b
+		f.draws[i] = draw(common, f.live[i].hash)
+	}
+}
+
+// beats orders the bids of two live shards.
+func (f *fill) beats(i, j int) bool {
+	if f.equal { // what bid.beats comes to, since live is sorted by ID
+		return f.draws[i] > f.draws[j] || f.draws[i] == f.draws[j] && i < j
+	}
+	a := bid{f.draws[i], f.live[i].weight, f.live[i].id}
+	b := bid{f.draws[j], f.live[j].weight, f.live[j].id}
+	return a.beats(&b)
+}
+
+// best returns the live shard that bids most, or most below shard last unless
+// that is negative.
+func (f *fill) best(last int) int {
+	best := -1
+	for i := range f.live {
+		if (last < 0 || f.beats(last, i)) && (best < 0 || f.beats(i, best)) {
+			best = i
 		}
 	}
-	return at, most
+	return best
 }
 
 // assign overrides the first owners that are set by hand.
@@ -103,11 +122,7 @@ func (f *fill) assign(firsts []uint16) {
 // and an owner depends on those before it alone: a longer row begins with the
 // shorter one, and losing a shard changes nothing above its place.
 func (f *fill) further(x int, row []uint16) {
-	base := mix(uint64(x) + golden)
-	for i := range f.live {
-		c := &f.live[i]
-		f.bids[i] = bid{u: mix(base ^ c.hash), weight: c.weight, id: c.id}
-	}
+	f.draw(x)
 	for n := 1; n < len(row); n++ {
 		row[n] = f.next(row[:n])
 	}
@@ -117,6 +132,9 @@ func (f *fill) further(x int, row []uint16) {
 func (f *fill) next(chosen []uint16) uint16 {
 	best, least := -1, 0
 	for i := range f.live {
+		if best >= 0 && least == 0 && !f.beats(i, best) {
+			continue // cannot win, whatever its zone: this skips nearly all
+		}
 		uses, taken := 0, false
 		for _, m := range chosen {
 			taken = taken || m == f.live[i].member
@@ -124,7 +142,7 @@ func (f *fill) next(chosen []uint16) uint16 {
 				uses++
 			}
 		}
-		if !taken && (best < 0 || uses < least || uses == least && f.bids[i].beats(&f.bids[best])) {
+		if !taken && (best < 0 || uses < least || uses == least && f.beats(i, best)) {
 			best, least = i, uses
 		}
 	}
@@ -144,16 +162,16 @@ func (f *fill) capped(firsts []uint16) {
 	claims := make([]claims, len(f.live))
 	caps := f.caps(len(firsts))
 	for x := range firsts {
-		c, last := claim{slot: x}, (*bid)(nil)
+		c, last := claim{slot: x}, -1
 		for {
-			i, b := f.best(c.slot, last)
-			c.u = b.u
+			f.draw(c.slot)
+			i := f.best(last)
+			c.u = f.draws[i]
 			if len(claims[i]) < caps[i] {
 				claims[i].add(c)
 				break
 			}
-			c = claims[i].swap(c)
-			b.u, last = c.u, &b // the bid of i for the slot that it let go
+			c, last = claims[i].swap(c), i // the slot that i lets go asks on
 		}
 	}
 	for i, held := range claims {

@@ -9,10 +9,12 @@ import "math/bits"
 // Distributed Hash Tables" (Schindelhauer and Schomaker 2005): with u uniform
 // in (0, 1), the smallest -log(u)/weight wins in proportion to the weights.
 
-// draw is the u of shard for x, as a fraction of 2^64. id is the xxHash64 of
-// the shard's ID, never of a text made from ID and a number: "node1"+"10" is
-// "node11"+"0".
-func draw(x, id uint64) uint64 { return mix(mix(x+golden) ^ id) }
+// seed is what the bids for x have in common.
+func seed(x uint64) uint64 { return mix(x + golden) }
+
+// draw is a shard's u, as a fraction of 2^64. id is the xxHash64 of its ID,
+// never of a text made from ID and a number: "node1"+"10" is "node11"+"0".
+func draw(seed, id uint64) uint64 { return mix(seed ^ id) }
 
 // cost is -log2(u/2^64) in units of 2^-32, linear between the points of
 // logTable. Integers only: a float that one platform rounds differently would
@@ -60,6 +62,7 @@ func (a *bid) beats(b *bid) bool {
 // on.
 func Rank(h uint64, shards []Shard, dst []ID) int {
 	var last bid
+	common := seed(h)
 	for n := range dst {
 		best, found := bid{}, false
 		for i := range shards {
@@ -67,7 +70,7 @@ func Rank(h uint64, shards []Shard, dst []ID) int {
 			if s.Drain {
 				continue
 			}
-			b := bid{u: draw(h, String(string(s.ID))), weight: s.weight(), id: s.ID}
+			b := bid{u: draw(common, String(string(s.ID))), weight: s.weight(), id: s.ID}
 			if (n == 0 || last.beats(&b)) && (!found || b.beats(&best)) {
 				best, found = b, true
 			}

@@ -114,6 +114,7 @@ func packages() []struct {
 	}{
 		{"breaker", breakerRows()},
 		{"retry", retryRows()},
+		{"sharding", shardingRows()},
 	}
 }
 
