@@ -11,6 +11,7 @@ import (
 	"github.com/keelson-go/keelson/sharding"
 )
 
+// The errors of this package, for errors.Is.
 var (
 	// ErrSkipped: a call cut short, or not begun, because Need was met.
 	ErrSkipped = errors.New("scatter: skipped: enough shards have answered")
