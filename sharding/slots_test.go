@@ -131,15 +131,15 @@ func TestCapsHold(t *testing.T) {
 	for n := 1; n <= 300; n += 1 + n/4 {
 		for _, limit := range []int{100, 101, 150, 1 << 30} {
 			all := shards(n)
-			sum := 0
+			sum := int64(0)
 			for i := range all {
 				all[i].Weight = 1 + rng.Uint32N(1000)
-				sum += int(all[i].Weight)
+				sum += int64(all[i].Weight)
 			}
 			s := slots(t, sharding.SlotConfig{Shards: all, Slots: 256, CapPercent: limit})
 			for _, m := range all {
-				most := (256*int(m.Weight)*limit + 100*sum - 1) / (100 * sum)
-				got := int(s.Share(m.ID) * 256)
+				most := (256*int64(m.Weight)*int64(limit) + 100*sum - 1) / (100 * sum)
+				got := int64(s.Share(m.ID) * 256)
 				require.True(t, got <= most, "%d shards, cap %d: %s has %d, at most %d", n, limit, m.ID, got, most)
 			}
 		}
