@@ -11,21 +11,21 @@ import (
 // Epoch is then the one that the refusing shard named, Previous the route's.
 type Event struct {
 	Epoch    uint64  `json:"epoch"`
-	Previous uint64  `json:"previous"`
-	Moved    float64 `json:"moved"`
+	Previous uint64  `json:"previous,omitempty"`
+	Moved    float64 `json:"moved,omitempty"`
 	Err      error   `json:"-"`
 }
 
 // Stats are totals since the router was made, except Epoch.
 type Stats struct {
 	Epoch         uint64 `json:"epoch"`
-	Installs      uint64 `json:"installs"`       // topologies put in force after the first
-	Refused       uint64 `json:"refused"`        // topologies not put in force: stale, in conflict, invalid
-	Loads         uint64 `json:"loads"`          // documents read from the source
-	LoadErrors    uint64 `json:"load_errors"`    // of these, failed ones, and those with a bad document
-	Redirects     uint64 `json:"redirects"`      // refusals after which Do called again at once
-	Waits         uint64 `json:"waits"`          // refusals after which Do waited
-	EventsDropped uint64 `json:"events_dropped"` // because OnEvent was too slow
+	Installs      uint64 `json:"installs,omitempty"`       // topologies put in force after the first
+	Refused       uint64 `json:"refused,omitempty"`        // topologies not put in force: stale, in conflict, invalid
+	Loads         uint64 `json:"loads,omitempty"`          // documents read from the source
+	LoadErrors    uint64 `json:"load_errors,omitempty"`    // of these, failed ones, and those with a bad document
+	Redirects     uint64 `json:"redirects,omitempty"`      // refusals after which Do called again at once
+	Waits         uint64 `json:"waits,omitempty"`          // refusals after which Do waited
+	EventsDropped uint64 `json:"events_dropped,omitempty"` // because OnEvent was too slow
 }
 
 type counters struct {

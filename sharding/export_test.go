@@ -37,3 +37,12 @@ func SearchSteps(bounds []string, key string) (steps int) {
 
 // Draw is the u of the shard whose ID hashes to id, for x.
 func Draw(x, id uint64) uint64 { return draw(seed(x), id) }
+
+// JoinsRetired reports whether a caller who looked up the generation before it
+// was retired by change is admitted to it after.
+func JoinsRetired[K any](g *Guard[K], change func()) bool {
+	gen := g.cur.Load()
+	change()
+	g.advance()
+	return g.join(gen)
+}

@@ -138,7 +138,10 @@ func TestJSONIsFrozen(t *testing.T) {
 			Epoch: 3, Map: json.RawMessage("1"), Mirror: json.RawMessage("2"), ReadMirror: true, Block: true, Job: json.RawMessage("3"),
 		},
 		`[{"keys":{"from":"a","owner":"x"},"to":"y"}]`: sharding.Plan[string]{{Keys: sharding.Range[string]{From: new("a"), Owner: "x"}, To: "y"}},
-		`{"to":"x","epoch":4}`:                         sharding.MovedError{To: "x", Epoch: 4},
+		`{"epoch":1}`:                          sharding.Stats{Epoch: 1},
+		`{"epoch":2,"previous":1,"moved":0.5}`: sharding.Event{Epoch: 2, Previous: 1, Moved: 0.5, Err: sharding.ErrStale},
+		`{}`:                                   sharding.SlotConfig{},
+		`{"to":"x","epoch":4}`:                 sharding.MovedError{To: "x", Epoch: 4},
 	} {
 		text, err := json.Marshal(v)
 		require.NoError(t, err)

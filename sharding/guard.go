@@ -192,17 +192,27 @@ func (g *Guard[K]) enter() *generation[K] {
 			g.advance()
 			continue
 		}
-		gen.calls.Add(1)
-		if g.cur.Load() == gen {
+		if g.join(gen) {
 			return gen
 		}
-		gen.leave()
 	}
 }
 
-// leave ends a call. The last one out of a retired generation says so.
+// join counts the caller in gen, unless that has been retired.
+func (g *Guard[K]) join(gen *generation[K]) bool {
+	gen.calls.Add(1)
+	if g.cur.Load() == gen {
+		return true
+	}
+	gen.leave()
+	return false
+}
+
+// leave ends a call. The last one out of a retired generation says so. It must
+// count again once it knows of the retirement: the 0 that it saw first may be
+// of before, and calls have been admitted since.
 func (gen *generation[K]) leave() {
-	if gen.calls.Add(-1) == 0 && gen.retired.Load() {
+	if gen.calls.Add(-1) == 0 && gen.retired.Load() && gen.calls.Load() == 0 {
 		gen.drain()
 	}
 }

@@ -9,7 +9,7 @@ import (
 // number or a key.
 type Move[P any] struct {
 	Keys Range[P] `json:"keys"`
-	To   ID       `json:"to"`
+	To   ID       `json:"to,omitempty"`
 }
 
 // String returns "[1, 1000000) shard-1 -> shard-2". An owner that there is

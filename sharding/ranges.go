@@ -38,7 +38,8 @@ func NewRanges[K cmp.Ordered](ranges ...Range[K]) (*Ranges[K], error) {
 // NewRangesFunc is NewRanges for keys of any type: byte slices, composite
 // keys, orders of your own. compare returns a negative number if a < b, zero
 // if they are equal, a positive one if a > b. It must be a total order and the
-// same wherever the map is used. A lookup is a binary search.
+// same wherever the map is used. Bounds that are byte slices are copied; keys
+// that hold other references must not be changed. A lookup is a binary search.
 func NewRangesFunc[K any](compare func(a, b K) int, ranges ...Range[K]) (*Ranges[K], error) {
 	if compare == nil {
 		return nil, fmt.Errorf("sharding: compare is nil")

@@ -19,7 +19,7 @@ const (
 // JSON is what a topology store keeps.
 type SlotConfig struct {
 	// Shards are the members. At least one must not be drained.
-	Shards []Shard `json:"shards"`
+	Shards []Shard `json:"shards,omitempty"`
 
 	// Slots is the number of slots, a power of two up to 1<<20, which is fixed
 	// for the life of the data. Zero means 16384.

@@ -178,20 +178,26 @@ func (s *snapshot[K]) inherit(old *snapshot[K], fates []fate) []uint32 {
 	return kept
 }
 
-// moved returns the share of parts that have another owner than in old.
+// moved returns the share of parts that have another owner than in old, of
+// those that have one now or had one.
 func (s *snapshot[K]) moved(old *snapshot[K]) float64 {
-	differs := make([]bool, len(s.table))
+	owned, differs := make([]bool, len(s.table)), make([]bool, len(s.table))
 	comparable := s.grid.overlap(old.grid, func(part, was int) {
-		differs[part] = differs[part] || s.grid.owner(part, 0) != old.grid.owner(was, 0)
+		now, before := s.grid.owner(part, 0), old.grid.owner(was, 0)
+		owned[part] = owned[part] || now != "" || before != ""
+		differs[part] = differs[part] || now != before
 	})
 	if !comparable {
 		return 1
 	}
-	n := 0
-	for _, d := range differs {
-		if d {
+	of, n := 0, 0
+	for part := range owned {
+		if owned[part] {
+			of++
+		}
+		if differs[part] {
 			n++
 		}
 	}
-	return float64(n) / float64(len(differs))
+	return float64(n) / float64(max(of, 1))
 }
