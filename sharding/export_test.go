@@ -46,3 +46,20 @@ func JoinsRetired[K any](g *Guard[K], change func()) bool {
 	g.advance()
 	return g.join(gen)
 }
+
+// DrainsUnder reports whether a leaver who saw no calls, and was stopped while
+// another call entered and change retired the generation, drains it.
+func DrainsUnder[K any](g *Guard[K], change func()) bool {
+	gen := g.enter()
+	change()
+	g.advance()
+	gen.settle() // the stopped leaver goes on
+	select {
+	case <-gen.drained:
+		return true
+	default:
+		gen.leave()
+		<-gen.drained
+		return false
+	}
+}

@@ -208,16 +208,21 @@ func (g *Guard[K]) join(gen *generation[K]) bool {
 	return false
 }
 
-// leave ends a call. The last one out of a retired generation says so. It must
-// count again once it knows of the retirement: the 0 that it saw first may be
-// of before, and calls have been admitted since.
+// leave ends a call.
 func (gen *generation[K]) leave() {
-	if gen.calls.Add(-1) == 0 && gen.retired.Load() && gen.calls.Load() == 0 {
-		gen.drain()
+	if gen.calls.Add(-1) == 0 {
+		gen.settle()
 	}
 }
 
-func (gen *generation[K]) drain() { gen.once.Do(func() { close(gen.drained) }) }
+// settle closes drained once gen is retired and has no calls. The order of the
+// two questions matters: a leaver may have been stopped since it saw 0 calls,
+// and others been admitted. After the retirement nobody is, so 0 is final.
+func (gen *generation[K]) settle() {
+	if gen.retired.Load() && gen.calls.Load() == 0 {
+		gen.once.Do(func() { close(gen.drained) })
+	}
+}
 
 // advance retires the current generation unless its topology is in force.
 func (g *Guard[K]) advance() {
@@ -229,9 +234,7 @@ func (g *Guard[K]) advance() {
 	}
 	g.cur.Store(&generation[K]{snap: s, drained: make(chan struct{})})
 	old.retired.Store(true)
-	if old.calls.Load() == 0 { // else the last call to leave sees retired
-		old.drain()
-	}
+	old.settle()
 	g.retired = append(g.alive(), old)
 }
 

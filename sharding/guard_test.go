@@ -232,6 +232,14 @@ func TestNobodyJoinsARetiredGeneration(t *testing.T) {
 	assert.True(t, sharding.JoinsRetired(r.Guard("a"), func() {}))
 }
 
+// T31: a leaver who saw the last call end and was stopped must not declare the
+// generation empty when others have come in since.
+func TestALateLeaverDoesNotDrain(t *testing.T) {
+	m := ints(t, all[int]("a"))
+	r := routerOf[int](t, m, sharding.Config{})
+	assert.False(t, sharding.DrainsUnder(r.Guard("a"), func() { install(t, r, sharding.Topology[int]{Epoch: 2, Map: m}) }))
+}
+
 // T31: after a Fence no call of an older epoch begins or runs. More threads
 // than processors stop at any instruction, also between the steps of entering
 // a generation.

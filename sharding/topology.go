@@ -102,7 +102,7 @@ func snap[K any](t Topology[K], old *snapshot[K]) (*snapshot[K], error) {
 func (s *snapshot[K]) classify(old *snapshot[K]) {
 	s.table = make([]uint32, s.grid.parts())
 	fates := s.fates()
-	kept := s.inherit(old, fates)
+	s.inherit(old, fates)
 	var memo []uint32 // class of old -> class of s + 1
 	if old != nil {
 		memo = make([]uint32, len(old.classes))
@@ -113,7 +113,7 @@ func (s *snapshot[K]) classify(old *snapshot[K]) {
 	}
 	changed := make(map[look]uint32)
 	for part := range s.table {
-		if k := kept[part]; k > 0 {
+		if k := s.table[part]; k > 0 {
 			if memo[k-1] == 0 {
 				s.classes = append(s.classes, old.classes[k-1])
 				memo[k-1] = uint32(len(s.classes))
@@ -149,14 +149,15 @@ func (s *snapshot[K]) fates() []fate {
 	return fates
 }
 
-// inherit returns, for each part, the old class that it keeps, plus 1, or 0
-// for a part that changed.
-func (s *snapshot[K]) inherit(old *snapshot[K], fates []fate) []uint32 {
-	kept := make([]uint32, len(s.table))
+// inherit sets the table, for each part, to the old class that it keeps, plus
+// 1, or to 0 for a part that changed. The table serves twice, because an
+// install's garbage is what lookups beside it would feel.
+func (s *snapshot[K]) inherit(old *snapshot[K], fates []fate) {
 	if old == nil {
-		return kept
+		return
 	}
 	const changed = 1<<32 - 1
+	kept := s.table
 	s.grid.overlap(old.grid, func(part, was int) {
 		c := old.table[was]
 		var f fate
@@ -175,7 +176,6 @@ func (s *snapshot[K]) inherit(old *snapshot[K], fates []fate) []uint32 {
 			kept[part] = 0
 		}
 	}
-	return kept
 }
 
 // moved returns the share of parts that have another owner than in old, of
