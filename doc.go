@@ -6,6 +6,8 @@
 //     fails or hangs, and finds out safely when it is well again.
 //   - [github.com/keelson-go/keelson/retry] calls a function again when that can
 //     help, waits the right time, and says why it stopped.
+//   - [github.com/keelson-go/keelson/sharding] decides which shard owns a key,
+//     and fences routers that have not heard of a change.
 //
 // They compose by plain nesting, outermost first:
 //
@@ -13,8 +15,8 @@
 //		return breaker.Do(ctx, b, call)
 //	})
 //
-// Packages never import each other and link the standard library alone. They
-// understand each other through two optional methods of an error,
-// Retryable() bool and RetryAfter() time.Duration: a breaker's rejection says
-// that a retry cannot help now, and when to come back.
+// Packages never import each other and link the standard library alone, sharding
+// xxhash as well. They understand each other through two optional methods of an
+// error, Retryable() bool and RetryAfter() time.Duration: a breaker's rejection
+// says that a retry cannot help now, and when to come back.
 package keelson

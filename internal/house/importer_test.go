@@ -35,6 +35,16 @@ func TestImporterStaysClean(t *testing.T) {
 	assert.GreaterOrEqual(t, measured, 2, "breaker and retry at least")
 }
 
+// Sharding hashes with xxhash: its two lines, and nothing else.
+func TestImporterOfShardingGetsXXHashAlone(t *testing.T) {
+	sums, deps := importer(t, "sharding")
+	assert.Len(t, sums, 2)
+	for _, sum := range sums {
+		assert.Contains(t, sum, "github.com/cespare/xxhash/v2 ")
+	}
+	assert.Contains(t, deps, "github.com/cespare/xxhash/v2")
+}
+
 // The measurement itself must see a dependency where there is one: this
 // package's own tests use testify, so importing it costs go.sum lines.
 func TestImporterMeasurementSeesTestify(t *testing.T) {
