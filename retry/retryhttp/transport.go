@@ -36,7 +36,8 @@ type Transport struct {
 	Idempotent func(*http.Request) bool
 
 	// IdempotencyKey makes a key for each POST and PATCH that has none: called
-	// once per request, it is the same in all attempts. Zero means none.
+	// once per request, it is the same in all attempts. A request whose body
+	// cannot be had again gets none, for it is sent once. Zero means none.
 	IdempotencyKey func() string
 
 	// DrainBytes are read, within 100 ms, from a response that is given up, so
