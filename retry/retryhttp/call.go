@@ -22,8 +22,7 @@ type call struct {
 	policy     retry.Policy  // a copy, which drains before each wait
 	idempotent bool
 
-	first  func() (*http.Response, error) // the outcome of an attempt made before; nil when there is none
-	rounds int                            // attempts of the loop; each may be several, hedged
+	first func() (*http.Response, error) // the outcome of an attempt made before; nil when there is none
 
 	// The last outcome, for the time when retrying stops.
 	response *http.Response // its body is open; nil after a wait, or if there was none
@@ -138,7 +137,6 @@ func (c *call) event(_ context.Context, e retry.Event) {
 func (c *call) round(ctx context.Context) error {
 	var res *http.Response
 	var err error
-	c.rounds++
 	switch {
 	case c.first != nil:
 		res, err = c.first()
@@ -185,7 +183,7 @@ func (c *call) hedged(ctx context.Context) (res *http.Response, err error) {
 // it gets one of its own: it ends with the attempt's until the header is in, and
 // after that with the body.
 func (c *call) send(ctx context.Context) (*http.Response, error) {
-	r, err := c.fresh(ctx)
+	r, err := c.fresh()
 	if err != nil {
 		return nil, err
 	}
@@ -224,11 +222,12 @@ func because(err error, ctx context.Context) error {
 // fresh is the request of an attempt: the caller's own in the first one, then
 // copies with a body of their own. Bodies are never shared or rewound, since
 // Base may go on reading one after it has returned.
-func (c *call) fresh(ctx context.Context) (*http.Request, error) {
-	if c.rounds == 1 && index.Of(ctx) == 0 {
-		c.mu.Lock()
-		c.sent = true
-		c.mu.Unlock()
+func (c *call) fresh() (*http.Request, error) {
+	c.mu.Lock()
+	first := !c.sent
+	c.sent = true
+	c.mu.Unlock()
+	if first {
 		return c.request, nil
 	}
 	r := c.request.WithContext(c.request.Context())

@@ -129,3 +129,24 @@ func TestResponseWithoutBodyField(t *testing.T) {
 		res.Body.Close()
 	}
 }
+
+// In an extra attempt of a hedge around the client, too, the first request is
+// the caller's own, body and all.
+func TestFirstAttemptInsideAHedgeSendsTheCallersBody(t *testing.T) {
+	for _, limit := range []time.Duration{0, time.Minute} {
+		f := statuses(200)
+		tr := &retryhttp.Transport{Base: f, Policy: &retry.Policy{AttemptTimeout: limit}}
+		err := hedge.Run(t.Context(), nil, func(ctx context.Context) error {
+			if hedge.Index(ctx) == 0 {
+				return errReset
+			}
+			r := request(t, "PUT", "x").WithContext(ctx)
+			res, err := tr.RoundTrip(r)
+			require.NoError(t, err)
+			res.Body.Close()
+			assert.Same(t, r.Body, f.seen[0].Body)
+			return nil
+		})
+		assert.NoError(t, err)
+	}
+}
