@@ -3,6 +3,7 @@ package retry_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"runtime"
 	"testing"
 	"time"
@@ -198,4 +199,53 @@ func TestInlinedLoopAllocatesNothing(t *testing.T) {
 	passes, err := loopThatFailsTwice(t.Context(), p)
 	assert.NoError(t, err)
 	assert.Equal(t, 3, passes)
+}
+
+// return and labels leave a loop as break does, one inside another too: each
+// loop left counts its own end, once.
+func TestLoopLeftByReturnAndLabel(t *testing.T) {
+	outside, inside := &ledger{left: 9}, &ledger{left: 9}
+	var log events
+	p := &retry.Policy{MaxAttempts: 2, Backoff: retry.Constant(0), Budget: outside}
+	q := &retry.Policy{MaxAttempts: 2, Backoff: retry.Constant(0), Budget: inside, OnEvent: log.add}
+	find := func() (found string, err error) {
+	pages:
+		for a := range p.Attempts(t.Context(), &err) {
+			var inner error
+			for b := range q.Attempts(a.Context(), &inner) {
+				switch {
+				case a.N() == 1 && b.N() == 2:
+					inner, err = errDown, errDown
+					continue pages
+				case a.N() == 2:
+					return "it", nil
+				}
+				inner = errDown
+			}
+		}
+		return "", err
+	}
+	found, err := find()
+	assert.NoError(t, err)
+	assert.Equal(t, "it", found)
+	assert.Equal(t, []string{"failure 1 connection refused", "withdraw 1 connection refused", "success 2"}, outside.lines)
+	assert.Equal(t, []string{"failure 1 connection refused", "withdraw 1 connection refused", "success 1"}, inside.lines)
+	assert.Equal(t, events{{N: 1, Err: errDown}, {N: 2, Err: errDown, Last: true}}, log)
+}
+
+// The iterator may also be pulled; stop is a break.
+func TestLoopThatIsPulled(t *testing.T) {
+	var log events
+	var err error
+	next, stop := iter.Pull((&retry.Policy{Backoff: retry.Constant(0), OnEvent: log.add}).Attempts(t.Context(), &err))
+	a, ok := next()
+	assert.True(t, ok && a.N() == 1)
+	err = errDown
+	a, ok = next()
+	assert.True(t, ok && a.N() == 2)
+	err = errDown
+	stop()
+	_, ok = next()
+	assert.False(t, ok)
+	assert.Equal(t, events{{N: 1, Err: errDown}, {N: 2, Err: errDown, Last: true}}, log)
 }

@@ -55,12 +55,13 @@ func (c BudgetConfig) Validate() error {
 		return fmt.Errorf("retry: BudgetConfig.Burst is %d, must be from 1 to %d", c.Burst, maxBurst)
 	}
 	// Less than one unit would be rounded to none at all, or to many times more.
-	least := 1 / float64(unitsPerRetry(c.Burst))
-	if !(c.Ratio <= float64(c.Burst)) || math.IsInf(c.Ratio, 0) || c.Ratio > 0 && c.Ratio < least {
+	unit := float64(unitsPerRetry(c.Burst))
+	least := 1 / unit
+	if !(c.Ratio <= float64(c.Burst)) || math.IsInf(c.Ratio, 0) || c.Ratio > 0 && c.Ratio*unit < 1 {
 		return fmt.Errorf("retry: BudgetConfig.Ratio is %v, must be from %.3g to Burst (%d), or negative for none",
 			c.Ratio, least, c.Burst)
 	}
-	if !(c.PerSecond <= maxPerSecond) || math.IsInf(c.PerSecond, 0) || c.PerSecond > 0 && c.PerSecond < least {
+	if !(c.PerSecond <= maxPerSecond) || math.IsInf(c.PerSecond, 0) || c.PerSecond > 0 && c.PerSecond*unit < 1 {
 		return fmt.Errorf("retry: BudgetConfig.PerSecond is %v, must be from %.3g to %v, or negative for none",
 			c.PerSecond, least, float64(maxPerSecond))
 	}

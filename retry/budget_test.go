@@ -41,6 +41,7 @@ func TestBudgetConfigValidate(t *testing.T) {
 		{retry.BudgetConfig{Ratio: math.Inf(-1)}, "Ratio is -Inf"},
 		{retry.BudgetConfig{PerSecond: 1.1e6}, "PerSecond is 1.1e+06"},
 		{retry.BudgetConfig{PerSecond: 6e-5, Burst: 65536}, "PerSecond is 6e-05"},
+		{retry.BudgetConfig{PerSecond: 1. / 357_913_000, Burst: 3}, "PerSecond is 2.793975072154406e-09"}, // rounds to a little less than a unit
 		{retry.BudgetConfig{PerSecond: math.NaN()}, "PerSecond is NaN"},
 		{retry.BudgetConfig{PerSecond: math.Inf(-1)}, "PerSecond is -Inf"},
 	} {

@@ -55,17 +55,22 @@ func TestWaitMustEndBeforeTheDeadline(t *testing.T) {
 	}
 }
 
-// T3: the longest possible wait does not overflow MaxElapsed.
+// T3: the longest possible wait does not overflow MaxElapsed, not even when time
+// has passed already.
 func TestMaxElapsedDoesNotOverflow(t *testing.T) {
 	calls := 0
 	took := inBubble(t, func(t *testing.T) {
 		p := &retry.Policy{MaxElapsed: time.Second, Backoff: retry.Constant(math.MaxInt64)}
-		err := retry.Run(t.Context(), p, always(&calls, errDown))
+		err := retry.Run(t.Context(), p, func(context.Context) error {
+			calls++
+			time.Sleep(time.Millisecond)
+			return errDown
+		})
 		assert.ErrorIs(t, err, retry.ErrElapsed)
 		assert.ErrorIs(t, err, errDown)
 	})
 	assert.Equal(t, 1, calls)
-	assert.Equal(t, time.Duration(0), took)
+	assert.Equal(t, time.Millisecond, took)
 }
 
 // T3: an attempt that starts just at MaxElapsed is made; MaxElapsed also counts

@@ -41,31 +41,55 @@ func numbers(ctx context.Context, after int) iter.Seq2[int, error] {
 	}
 }
 
-// A reader that resumes a stream after the last item it got. Progress starts
-// the attempts afresh, so a long stream may break as often as it likes as long
-// as each connection gets somewhere.
+// resuming reads numbers, and goes on after the last item when the stream breaks.
+// Progress starts the attempts afresh with each item, so a long stream may break
+// as often as it likes as long as each connection gets somewhere.
+func resuming(ctx context.Context, p *retry.Policy) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		cursor := 0
+		var err error
+		for a := range p.Attempts(ctx, &err) {
+			fmt.Println("connect after item", cursor)
+			for item, failure := range numbers(a.Context(), cursor) {
+				if failure != nil {
+					err = failure
+					break
+				}
+				a.Progress()
+				cursor = item
+				if !yield(item, nil) {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(0, err)
+		}
+	}
+}
+
+// A stream that resumes after its last item is an iterator like any other.
 func ExampleAttempt_Progress() {
 	policy := &retry.Policy{MaxAttempts: 2, Backoff: retry.Constant(0)}
-	ctx := context.Background()
-
-	cursor := 0
-	var err error
-	for a := range policy.Attempts(ctx, &err) {
-		for item, failure := range numbers(a.Context(), cursor) {
-			if failure != nil {
-				err = failure
-				break
-			}
-			fmt.Print(item, " ")
-			cursor = item
-			a.Progress()
+	for item, err := range resuming(context.Background(), policy) {
+		if err != nil {
+			fmt.Println(err)
+			break
 		}
-		if cursor >= 7 {
+		fmt.Println(item)
+		if item == 5 {
 			break
 		}
 	}
-	fmt.Println("in 4 connections")
-	// Output: 1 2 3 4 5 6 7 8 in 4 connections
+	// Output:
+	// connect after item 0
+	// 1
+	// 2
+	// connect after item 2
+	// 3
+	// 4
+	// connect after item 4
+	// 5
 }
 
 // rejected stands for the error of an open circuit breaker.

@@ -33,7 +33,7 @@ func drain(r *http.Response, limit int64) {
 // lasting makes the body of r the end of its context: done is called when the
 // body is closed, at its end, or breaks.
 func lasting(r *http.Response, done context.CancelCauseFunc) {
-	if r.Body == nil || r.Body == http.NoBody {
+	if r.Body == http.NoBody {
 		done(nil)
 		return
 	}

@@ -81,6 +81,25 @@ func TestDrainIsBounded(t *testing.T) {
 	}
 }
 
+// A body that says that it is longer than the limit is not even begun.
+func TestTooLongABodyIsClosedUnread(t *testing.T) {
+	for length, read := range map[int64]int64{10: 10, 11: 0} {
+		f := statuses(503, 200)
+		f.answers[0].body = func(context.Context) io.Reader { return io.LimitReader(endless{}, length) }
+		base := roundTripper(func(r *http.Request) (*http.Response, error) {
+			res, err := f.RoundTrip(r)
+			res.ContentLength = length
+			return res, err
+		})
+		tr := &retryhttp.Transport{Base: base, DrainBytes: 10, Policy: &retry.Policy{Backoff: quick}}
+		res, err := tr.RoundTrip(request(t, "GET", ""))
+		require.NoError(t, err)
+		assert.Equal(t, read, f.read.Load())
+		res.Body.Close()
+		assert.Equal(t, int32(2), f.closed.Load())
+	}
+}
+
 // closable stops its Reader when it is closed.
 type closable struct {
 	io.Reader

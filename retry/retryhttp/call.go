@@ -22,8 +22,7 @@ type call struct {
 	policy     retry.Policy  // a copy, which drains before each wait
 	idempotent bool
 
-	first  func() (*http.Response, error) // the outcome of an attempt made before; nil when there is none
-	rounds int                            // attempts of the loop; each may be several, hedged
+	first func() (*http.Response, error) // the outcome of an attempt made before; nil when there is none
 
 	// The last outcome, for the time when retrying stops.
 	response *http.Response // its body is open; nil after a wait, or if there was none
@@ -46,7 +45,6 @@ func newCall(t *Transport, r *http.Request) *call {
 			c.request.Header.Set(keyHeader, key)
 		}
 	}
-	c.idempotent = t.idempotent(c.request) // of the copy: the key counts
 	c.policy.Retryable = t.accepts
 	c.policy.OnEvent = c.event
 	return c
@@ -56,36 +54,42 @@ func newCall(t *Transport, r *http.Request) *call {
 func (c *call) goOn(res *http.Response, err error) (*http.Response, error) {
 	// The loop makes the attempts that follow, and is handed this one as its
 	// first. So a success at once needs neither a loop nor anything on the heap.
-	c.sent = true
-	c.first = func() (*http.Response, error) { return c.judge(res, err) }
-	if ctx := c.request.Context(); ctx.Err() != nil {
-		return c.end(c.left(ctx))
-	}
+	c.sent, c.response = true, res
+	c.first = func() (*http.Response, error) { return c.failed(res, err) }
 	return c.do()
 }
 
-// left is what the loop would return had it made the first attempt itself, and
-// ctx ended during that. A loop that is started now would not begin at all.
-func (c *call) left(ctx context.Context) error {
-	err := c.round(ctx)
-	if err == nil {
-		return nil
-	}
-	if !is[*marked](err) && (c.transport.accepts(err) || errors.Is(err, ctx.Err())) {
-		err = &retry.Error{Err: err, Reason: context.Cause(ctx), Attempts: 1}
-	}
-	c.event(ctx, retry.Event{N: 1, Err: err, Last: true})
-	return err
+// begun is the caller's context for a loop whose first attempt has been made. A
+// loop whose ctx has ended does not begin, and would never ask for the response
+// that is open already; so ctx lives until that has been handed over.
+type begun struct {
+	context.Context
+
+	call *call
 }
 
+func (b begun) Err() error {
+	if b.call.first != nil {
+		return nil
+	}
+	return b.Context.Err()
+}
+
+// do runs the loop. Should a function of the policy panic or exit, the response
+// that waits here is closed.
 func (c *call) do() (*http.Response, error) {
 	returned := false
 	defer func() {
-		if !returned && c.response != nil { // a function of the policy panicked
+		if !returned && c.response != nil {
 			c.response.Body.Close()
 		}
 	}()
-	res, err := c.end(retry.Run(c.request.Context(), &c.policy, c.round))
+	c.idempotent = c.transport.idempotent(c.request) // the copy, if there is one: the key counts
+	ctx := c.request.Context()
+	if c.first != nil {
+		ctx = begun{ctx, c}
+	}
+	res, err := c.end(retry.Run(ctx, &c.policy, c.round))
 	returned = true
 	return res, err
 }
@@ -99,20 +103,31 @@ func (c *call) end(err error) (*http.Response, error) {
 	if c.response != nil {
 		return c.response, nil
 	}
-	if is[*retry.Error](err) {
+	if gaveUp(err) {
 		return nil, err
 	}
 	return nil, c.failure
 }
 
-// event drains the failed response before each wait, and passes e on.
-func (c *call) event(ctx context.Context, e retry.Event) {
+// gaveUp reports whether err is the loop's own. One further down in err's tree is
+// of a Transport or a loop below this one.
+func gaveUp(err error) bool {
+	_, ok := err.(*retry.Error) //nolint:errorlint // see above
+	return ok
+}
+
+// event drains the failed response before each wait, and passes e on. The mark
+// is for the loop; who watches sees what the caller gets.
+func (c *call) event(_ context.Context, e retry.Event) {
 	if !e.Last && c.response != nil {
 		drain(c.response, c.transport.drainBytes())
 		c.response = nil
 	}
 	if own := c.transport.policy().OnEvent; own != nil {
-		own(ctx, e)
+		if !gaveUp(e.Err) {
+			e.Err = unmarked(e.Err)
+		}
+		own(c.request.Context(), e)
 	}
 }
 
@@ -122,7 +137,6 @@ func (c *call) event(ctx context.Context, e retry.Event) {
 func (c *call) round(ctx context.Context) error {
 	var res *http.Response
 	var err error
-	c.rounds++
 	switch {
 	case c.first != nil:
 		res, err = c.first()
@@ -169,19 +183,19 @@ func (c *call) hedged(ctx context.Context) (res *http.Response, err error) {
 // it gets one of its own: it ends with the attempt's until the header is in, and
 // after that with the body.
 func (c *call) send(ctx context.Context) (*http.Response, error) {
-	r, err := c.fresh(ctx)
+	r, err := c.fresh()
 	if err != nil {
 		return nil, err
 	}
 	if c.policy.AttemptTimeout <= 0 && c.transport.Hedge == nil {
-		return c.judge(c.transport.base().RoundTrip(r))
+		return c.judge(c.transport.attempt(r))
 	}
 	caller := c.request.Context()
 	// Derived from the caller's context, whose cancellation still counts while
 	// the body is read. Of the attempt's it keeps the index, which Base may want.
 	own, cancel := context.WithCancelCause(index.With(caller, index.Of(ctx)))
 	untie := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	res, err := c.transport.base().RoundTrip(r.WithContext(own))
+	res, err := c.transport.attempt(r.WithContext(own))
 	switch late := !untie(); {
 	case err != nil && late:
 		return c.judge(nil, because(err, ctx))
@@ -208,11 +222,12 @@ func because(err error, ctx context.Context) error {
 // fresh is the request of an attempt: the caller's own in the first one, then
 // copies with a body of their own. Bodies are never shared or rewound, since
 // Base may go on reading one after it has returned.
-func (c *call) fresh(ctx context.Context) (*http.Request, error) {
-	if c.rounds == 1 && index.Of(ctx) == 0 {
-		c.mu.Lock()
-		c.sent = true
-		c.mu.Unlock()
+func (c *call) fresh() (*http.Request, error) {
+	c.mu.Lock()
+	first := !c.sent
+	c.sent = true
+	c.mu.Unlock()
+	if first {
 		return c.request, nil
 	}
 	r := c.request.WithContext(c.request.Context())
@@ -226,23 +241,26 @@ func (c *call) fresh(ctx context.Context) (*http.Request, error) {
 	return r, nil
 }
 
-// judge makes an error of an outcome that is a failure: a *StatusError, beside
-// the response, if that is retryable. One that must not be repeated is marked.
+// judge makes an error of an outcome that is a failure.
 func (c *call) judge(res *http.Response, err error) (*http.Response, error) {
-	if err != nil {
-		// A mark and not the predicate, for nothing overrules a mark: not even
-		// an AttemptTimeout, after which the server may have seen the request.
-		if !c.idempotent && !unsent(err) {
-			err = mark(err)
-		}
-		return nil, err
-	}
-	if !c.transport.retryable(res, nil) {
+	if err == nil && !c.transport.retryable(res, nil) {
 		return res, nil
 	}
-	after, _ := RetryAfter(res)
-	err = &StatusError{Code: res.StatusCode, After: after}
-	if !c.idempotent {
+	return c.failed(res, err)
+}
+
+// failed gives the loop's view of a failure: a *StatusError beside a response. A
+// failure that must not be repeated is marked.
+func (c *call) failed(res *http.Response, err error) (*http.Response, error) {
+	if err == nil {
+		after, _ := RetryAfter(res)
+		err = &StatusError{Code: res.StatusCode, After: after}
+	} else {
+		res = nil
+	}
+	// A mark and not the predicate, for nothing overrules a mark: not even an
+	// AttemptTimeout, after which the server may have seen the request.
+	if !c.idempotent && !unsent(err) {
 		err = mark(err)
 	}
 	return res, err

@@ -202,4 +202,6 @@ func TestPanicClosesBodies(t *testing.T) {
 			res.Body.Close()
 		}
 	}))
+	assert.Equal(t, int32(1), f.opened.Load())
+	assert.Equal(t, f.opened.Load(), f.closed.Load())
 }

@@ -36,7 +36,8 @@ type Transport struct {
 	Idempotent func(*http.Request) bool
 
 	// IdempotencyKey makes a key for each POST and PATCH that has none: called
-	// once per request, it is the same in all attempts. Zero means none.
+	// once per request, it is the same in all attempts. A request whose body
+	// cannot be had again gets none, for it is sent once. Zero means none.
 	IdempotencyKey func() string
 
 	// DrainBytes are read, within 100 ms, from a response that is given up, so
@@ -56,7 +57,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.Hedge != nil || p.AttemptTimeout > 0 || p.MaxElapsed > 0 || t.wantsKey(r) || r.Context().Err() != nil {
 		return newCall(t, r).do()
 	}
-	res, err := t.base().RoundTrip(r)
+	res, err := t.attempt(r)
 	if err == nil && !t.retryable(res, nil) {
 		if p.Budget != nil {
 			p.Budget.Success(1)
@@ -80,6 +81,16 @@ func (t *Transport) base() http.RoundTripper {
 	return t.Base
 }
 
+// attempt is a round trip of Base. Responses made by hand, for tests above all,
+// may have no Body; http.Client does not mind that either.
+func (t *Transport) attempt(r *http.Request) (*http.Response, error) {
+	res, err := t.base().RoundTrip(r)
+	if err == nil && res.Body == nil {
+		res.Body = http.NoBody
+	}
+	return res, err
+}
+
 func (t *Transport) policy() *retry.Policy {
 	if t.Policy == nil {
 		return &zeroPolicy
@@ -87,11 +98,20 @@ func (t *Transport) policy() *retry.Policy {
 	return t.Policy
 }
 
-func (t *Transport) retryable(r *http.Response, err error) bool {
+// retryable asks the predicate. If that panics or exits, nobody will get r.
+func (t *Transport) retryable(r *http.Response, err error) (yes bool) {
 	if t.Retryable == nil {
 		return DefaultRetryable(r, err)
 	}
-	return t.Retryable(r, err)
+	returned := false
+	defer func() {
+		if !returned && r != nil {
+			r.Body.Close()
+		}
+	}()
+	yes = t.Retryable(r, err)
+	returned = true
+	return yes
 }
 
 func (t *Transport) idempotent(r *http.Request) bool {

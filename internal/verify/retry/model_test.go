@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
@@ -147,6 +148,62 @@ var forms = map[string]func(p *player) error{
 	},
 }
 
+func init() { forms["HTTP responses"] = responses }
+
+// responses is the HTTP form whose plain failures are 503s. The caller gets the
+// last one back unless a wait followed it, and the loop's verdict is in the last
+// event.
+func responses(p *player) error {
+	policy := p.policy()
+	own := policy.OnEvent
+	var verdict error
+	policy.OnEvent = func(ctx context.Context, e retry.Event) {
+		verdict = e.Err
+		if own != nil {
+			own(ctx, e)
+		}
+	}
+	open := 0
+	base := roundTripper(func(r *http.Request) (*http.Response, error) {
+		err := p.attempt(r.Context())
+		if err != nil && err != error(errDown) {
+			return nil, err
+		}
+		open++
+		status := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[err == nil]
+		return &http.Response{StatusCode: status, Body: &body{open: &open}, Request: r}, nil
+	})
+	r, err := http.NewRequestWithContext(p.ctx, http.MethodGet, "http://10.0.0.7/", nil)
+	if err != nil {
+		return err
+	}
+	res, err := (&retryhttp.Transport{Base: base, Policy: policy}).RoundTrip(r)
+	if err == nil {
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			err = verdict
+		}
+	}
+	if open != 0 {
+		return fmt.Errorf("%d bodies stay open", open)
+	}
+	return err
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// body is empty and counts itself out when it is closed.
+type body struct{ open *int }
+
+func (b *body) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (b *body) Close() error {
+	*b.open--
+	return nil
+}
+
 func (p *player) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := p.attempt(r.Context()); err != nil {
 		return nil, err
@@ -201,7 +258,7 @@ func TestLoopFollowsTheReference(t *testing.T) {
 	from := outcomes()
 	for form, call := range forms {
 		from := from
-		if form == "HTTP" { // where a header that comes after AttemptTimeout is no success: its body is cut off
+		if strings.HasPrefix(form, "HTTP") { // where a header that comes after AttemptTimeout is no success: its body is cut off
 			from = slices.DeleteFunc(slices.Clone(from), func(o outcome) bool { return o.name == "slow ok" })
 		}
 		synctest.Test(t, func(t *testing.T) {
@@ -209,6 +266,9 @@ func TestLoopFollowsTheReference(t *testing.T) {
 			ends := map[string]int{}
 			for i := range *scripts {
 				s := newScript(r, from)
+				if form == "HTTP responses" {
+					s.predicate = 0 // one that refuses a 503 makes a success of it
+				}
 				p := &player{script: s}
 				p.play(t.Context(), call)
 				want := reference(s, p.us)
