@@ -20,7 +20,12 @@ func (p *probes) inFlight() int  { return int(p.places.Load() >> 32) }
 func (p *probes) succeeded() int { return int(uint32(p.places.Load())) }
 
 // full reports whether more probes than closing needs would be at risk.
-func (p *probes) full(limit int) bool { return p.inFlight()+p.succeeded() >= limit }
+// Both sides come from one load: a probe that succeeds between two loads would
+// be seen on either side, and a call refused for which there is a place.
+func (p *probes) full(limit int) bool {
+	v := p.places.Load()
+	return int(v>>32)+int(uint32(v)) >= limit
+}
 
 // lost reports whether probes are in flight that were not settled in time,
 // which counts from the last one: the others began before it.
@@ -29,9 +34,11 @@ func (p *probes) lost(now int64, timeout time.Duration) bool {
 }
 
 // take admits a probe at now. The time goes first: who sees the place taken
-// must not see the time of an earlier probe.
+// must not see the time of an earlier probe. It never goes back, though a caller
+// may have read the clock long before it got the lock: the other probes would
+// be given up too early.
 func (p *probes) take(now int64) {
-	p.last.Store(now)
+	p.last.Store(max(now, p.last.Load()))
 	p.places.Add(onePlace)
 }
 
