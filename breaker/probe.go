@@ -95,18 +95,12 @@ func (b *Breaker) takeProbe(e *epoch, now int64) bool {
 // when their time was over, not when a call happens to notice: the open time
 // counts from then, and may be over as well.
 func (b *Breaker) loseProbes(e *epoch, now int64) {
-	next := b.newReopened(addSaturating(e.probes.last.Load(), int64(b.cfg.ProbeTimeout)), e, nil)
-	b.mu.Lock()
-	if e.probes.lost(now, b.cfg.ProbeTimeout) && b.change(e, next, "probe-lost", nil) {
-		b.past.lost += uint64(e.probes.inFlight())
-	}
-	b.mu.Unlock()
-	b.deliver()
-}
-
-// newReopened returns the open period after a failed recovery.
-func (b *Breaker) newReopened(now int64, e *epoch, cause error) *epoch {
-	return b.newOpen(now, e.level+1, b.openTime(e.level+1, cause), cause)
+	end := addSaturating(e.probes.last.Load(), int64(b.cfg.ProbeTimeout))
+	b.open(end, e.level+1, nil, func(next *epoch) {
+		if e.probes.lost(now, b.cfg.ProbeTimeout) && b.change(e, next, "probe-lost", nil) {
+			b.past.lost += uint64(e.probes.inFlight())
+		}
+	})
 }
 
 // settleProbe counts a probe and draws the consequences.
@@ -129,14 +123,13 @@ func (e *epoch) settleProbe(start int64, o Outcome, err error) {
 // reopen ends a recovery that failed by a call of the given total.
 func (e *epoch) reopen(now int64, reason string, err error, total *uint64) {
 	b := e.b
-	next := b.newReopened(now, e, err)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.change(e, next, reason, err) {
-		*total++
-	} else {
-		b.stale.Add(1)
-	}
+	b.open(now, e.level+1, err, func(next *epoch) {
+		if b.change(e, next, reason, err) {
+			*total++
+		} else {
+			b.stale.Add(1)
+		}
+	})
 }
 
 // passProbe counts a good probe; the last one that is needed closes.
