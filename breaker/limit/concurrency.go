@@ -120,13 +120,17 @@ func (g *Concurrency) await(ctx context.Context, w *waiter) error {
 	case <-ctx.Done():
 	case <-timeout:
 	}
-	return g.leave(ctx, w)
+	var ended error
+	if ctx.Err() != nil { // without the lock: a context may be code of somebody else
+		ended = context.Cause(ctx)
+	}
+	return g.leave(ended, w)
 }
 
 // leave takes w out of the queue, however its wait ended: which of several
 // ends was first is decided here, under the lock. A place that came together
-// with the end of ctx goes to the next.
-func (g *Concurrency) leave(ctx context.Context, w *waiter) error {
+// with the end of the context, of which ended is the cause, goes to the next.
+func (g *Concurrency) leave(ended error, w *waiter) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	waits := w.place != nil
@@ -134,13 +138,13 @@ func (g *Concurrency) leave(ctx context.Context, w *waiter) error {
 		g.queue.Remove(w.place)
 	}
 	switch {
-	case ctx.Err() != nil:
+	case ended != nil:
 		g.abandoned++
 		if !waits {
 			g.inFlight--
 			g.grant()
 		}
-		return context.Cause(ctx)
+		return ended
 	case waits:
 		g.rejected++
 		return g.wait
