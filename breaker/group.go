@@ -37,7 +37,7 @@ type Group[K comparable, G Gate] struct {
 type member[K comparable, G Gate] struct {
 	key   K
 	gate  G
-	place int         // in the ring; guarded by the group's mu
+	place int32       // in the ring; guarded by the group's mu. Of 32 bits, for a member of 32 bytes
 	used  atomic.Bool // since the hand passed
 }
 
@@ -130,7 +130,7 @@ func (g *Group[K, G]) insert(m, old *member[K, G]) *member[K, G] {
 	case m.key != m.key: //nolint:staticcheck // NaN
 		return nil
 	case len(g.ring) < g.max():
-		m.place = len(g.ring)
+		m.place = int32(len(g.ring))
 		g.ring = append(g.ring, m)
 	case old == nil || g.ring[old.place] != old || old.used.Load():
 		return nil
