@@ -182,7 +182,8 @@ func (g *Concurrency) release() {
 }
 
 // SetMax changes how many calls may run at once. Calls in flight stay; a raise
-// wakes waiters in order. It panics if n is negative.
+// wakes waiters in order, and those that wait when n is 0 wait on. It panics if
+// n is negative.
 func (g *Concurrency) SetMax(n int) {
 	check("SetMax(n)", n, n >= 0)
 	g.mu.Lock()
