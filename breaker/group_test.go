@@ -110,6 +110,17 @@ func TestUsedKeysStay(t *testing.T) {
 	assert.Equal(t, 100, g.Len())
 }
 
+// T27: the hand goes round once, or it would pass the keys in use of a small
+// group twice and forget one.
+func TestKeysInUseAllStay(t *testing.T) {
+	g := newGroup(2, breaker.Config{})
+	a, b := g.Get("a"), g.Get("b")
+	for i := range 100 {
+		require.True(t, a == g.Get("a") && b == g.Get("b"))
+		g.Get(fmt.Sprint(i))
+	}
+}
+
 func TestGateWithoutIdleStays(t *testing.T) {
 	g := breaker.Group[int, wrap]{MaxKeys: 2, New: func(key int) wrap { return wrap{name: fmt.Sprint(key)} }}
 	for key := range 100 {
