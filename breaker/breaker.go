@@ -171,9 +171,10 @@ func (b *Breaker) RetryAfter() time.Duration {
 	return time.Duration(max(0, e.end-b.now()))
 }
 
-// Idle reports whether a breaker made anew would behave the same: it is not
+// Idle reports whether nothing that matters is lost with the breaker: it is not
 // held, and MaxOpenFor has passed since the last failure or slow call, since
-// the end of the open time, and since the time limit of the last probe.
+// the end of the open time, and since the time limit of the last probe. Older
+// failures may still be in a window that is longer than that.
 func (b *Breaker) Idle() bool {
 	e, now := b.cur.Load(), b.now()
 	if e.held || now < b.busy.Load() {

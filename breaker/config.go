@@ -66,7 +66,7 @@ type Config struct {
 	// ProbeTimeout is when probes that were not given back are counted as
 	// failed, so that a lost permit cannot keep the breaker half-open for
 	// ever. It must be longer than a probe may take. Zero means the longest of
-	// 10 seconds, OpenFor and twice Timeout.
+	// 10 seconds, OpenFor, twice Timeout and SlowAfter.
 	ProbeTimeout time.Duration
 
 	// Ramp is the time after a recovery in which the admitted share of calls

@@ -54,18 +54,18 @@ func Run(ctx context.Context, g Gate, fn func(context.Context) error) error {
 //
 //go:noinline
 func call[T any](ctx context.Context, p *Permit, fn func(context.Context) (T, error)) (T, error) {
-	returned := false
+	settled := false // by fn's error, whose own methods may panic before that
 	defer func() {
-		if !returned {
+		if !settled {
 			p.settle(Failure, errAborted)
 		}
 	}()
 	v, err := fn(ctx)
-	returned = true
 	if err != nil && ctx.Err() != nil {
 		err = withCause(ctx, err)
 	}
 	p.Done(err)
+	settled = true
 	return v, err
 }
 

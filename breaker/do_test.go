@@ -246,3 +246,30 @@ func TestTimeLimitAllocatesAContextAlone(t *testing.T) {
 	})
 	assert.True(t, n <= 5, "%v allocations", n)
 }
+
+// T2: an error whose own methods panic, such as a nil pointer with methods,
+// keeps no place. The panic goes on, and the call is a failure.
+func TestErrorThatPanicsIsFailure(t *testing.T) {
+	in(t, func(t *testing.T) {
+		for name, err := range map[string]error{"Is": panicsIs{errDown}, "RetryAfter": panicsRetryAfter{errDown}} {
+			var j journal
+			b := breaker.New(breaker.Config{OnEvent: j.add})
+			half(t, b)
+			assert.Equal(t, name, assert.Panics(t, func() { _ = call(b, err) }))
+			assert.Equal(t, breaker.Open, b.State(), name)
+			assert.Equal(t, uint64(1), b.Stats().Failed, name)
+			assert.Equal(t, []string{"trip", "timer", "probe-failed"}, j.reasons())
+			time.Sleep(b.RetryAfter())
+			assert.NoError(t, call(b, nil))
+			assert.Equal(t, breaker.Closed, b.State())
+		}
+	})
+}
+
+type panicsIs struct{ error }
+
+func (panicsIs) Is(error) bool { panic("Is") }
+
+type panicsRetryAfter struct{ error }
+
+func (panicsRetryAfter) RetryAfter() time.Duration { panic("RetryAfter") }

@@ -112,12 +112,18 @@ func (b *Breaker) drain() {
 		}
 	}()
 	for ev, ok := b.feed.next(); ok; ev, ok = b.feed.next() {
-		b.log(ev)
-		if b.cfg.OnEvent != nil {
-			b.cfg.OnEvent(ev)
-		}
+		b.hand(ev)
 	}
 	done = true
+}
+
+// hand gives one event to the logger and then to OnEvent, which gets it also if
+// the handler of the logger panics.
+func (b *Breaker) hand(ev Event) {
+	if b.cfg.OnEvent != nil {
+		defer b.cfg.OnEvent(ev)
+	}
+	b.log(ev)
 }
 
 // log writes an event. It has no ctx: no one call is the cause of a change.

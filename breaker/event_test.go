@@ -182,6 +182,18 @@ func TestLoggerGetsEventsFirst(t *testing.T) {
 	}, "\n"), out.String())
 }
 
+// T20: a logger that panics keeps no event from OnEvent.
+func TestLoggerThatPanicsKeepsNoEventFromOnEvent(t *testing.T) {
+	var j journal
+	b := breaker.New(breaker.Config{OnEvent: j.add, Logger: slog.New(brokenHandler{slog.DiscardHandler})})
+	assert.Equal(t, "handler", assert.Panics(t, func() { b.Trip(time.Hour, nil) }))
+	assert.Equal(t, []string{"trip"}, j.reasons())
+}
+
+type brokenHandler struct{ slog.Handler }
+
+func (brokenHandler) Enabled(context.Context, slog.Level) bool { panic("handler") }
+
 func TestEventAsJSON(t *testing.T) {
 	text, err := json.Marshal(breaker.Event{To: breaker.Open, OpenFor: time.Second})
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 // Keys may come from outside. A full group forgets gates that have not been
 // used lately and are Idle, of which forgetting loses nothing. If it finds
 // none, new keys share one more gate, so that made-up keys neither bypass a
-// limit, nor fill the memory, nor push out a gate that is refusing. Idle is
-// asked under the lock of the group and must not call it.
+// limit, nor fill the memory, nor push out a gate that is refusing. New and Idle
+// are called with no lock held.
 type Group[K comparable, G Gate] struct {
 	// New returns the gate of a new key. No lock is held; of two gates made
 	// for a key at once one is dropped. Required.
@@ -24,19 +24,21 @@ type Group[K comparable, G Gate] struct {
 
 	members sync.Map // K to *member[K, G]; all that are in ring
 
-	mu       sync.Mutex // guards what follows, and inserts into members
-	ring     []*member[K, G]
-	hand     int // of the clock that looks for a gate to forget
-	overflow *member[K, G]
+	overflow atomic.Pointer[member[K, G]] // for keys without room; nil until there is one
+
+	mu   sync.Mutex // guards what follows, and inserts into members
+	ring []*member[K, G]
+	hand int // of the clock that looks for a gate to forget
 }
 
 // member is a key with its gate. The flag is all that Get writes, and only
 // once per round of the hand: a clock instead of a list in order of use, which
 // every Get would have to lock.
 type member[K comparable, G Gate] struct {
-	key  K
-	gate G
-	used atomic.Bool // since the hand passed
+	key   K
+	gate  G
+	place int32       // in the ring; guarded by the group's mu. Of 32 bits, for a member of 32 bytes
+	used  atomic.Bool // since the hand passed
 }
 
 // maxLook is how many gates an insert looks at to find one to forget.
@@ -51,10 +53,28 @@ func (g *Group[K, G]) Get(key K) G {
 		}
 		return m.gate
 	}
-	if m := g.full(key); m != nil {
-		return m.gate
+	return g.add(key).gate
+}
+
+// add makes a gate for key, or returns the one that keys without room share: a
+// flood of keys does not make a gate for each.
+func (g *Group[K, G]) add(key K) *member[K, G] {
+	var m *member[K, G]
+	for {
+		old, ok := g.room(key)
+		if shared := g.overflow.Load(); !ok && shared != nil {
+			return shared
+		}
+		if m == nil {
+			m = &member[K, G]{key: key, gate: g.New(key)}
+		}
+		switch is := g.insert(m, old); {
+		case is != nil:
+			return is
+		case !ok && g.overflow.CompareAndSwap(nil, m):
+			return m
+		}
 	}
-	return g.insert(&member[K, G]{key: key, gate: g.New(key)}).gate
 }
 
 func (g *Group[K, G]) find(key K) *member[K, G] {
@@ -65,55 +85,59 @@ func (g *Group[K, G]) find(key K) *member[K, G] {
 	return v.(*member[K, G])
 }
 
-// full returns the overflow gate if key cannot have one of its own, so that a
-// flood of keys does not make a gate for each.
-func (g *Group[K, G]) full(key K) *member[K, G] {
+// room reports whether there is room for key, if need be after old has gone. A
+// key that does not equal itself, such as NaN, could never be found or removed
+// again.
+func (g *Group[K, G]) room(key K) (old *member[K, G], ok bool) {
+	if key != key { //nolint:staticcheck // NaN
+		return nil, false
+	}
+	for range min(maxLook, g.max()) {
+		m, full := g.advance()
+		if !full || m != nil && idle(m.gate) {
+			return m, true
+		}
+	}
+	return nil, false
+}
+
+// advance moves the hand of a full group on by one, and returns what it passed
+// unless that was used since the last time. Whether it is idle is for code of
+// somebody else to say, which is asked without the lock.
+func (g *Group[K, G]) advance() (m *member[K, G], full bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.overflow == nil || g.admits(key) {
-		return nil
+	if len(g.ring) < g.max() {
+		return nil, false
 	}
-	return g.overflow
-}
-
-// admits reports whether there is room for key, if need be after one at the
-// hand has gone. A key that does not equal itself, such as NaN, could never be
-// found or removed again. mu is held.
-func (g *Group[K, G]) admits(key K) bool {
-	return key == key && (len(g.ring) < g.max() || g.advance()) //nolint:staticcheck // NaN
-}
-
-// advance moves the hand to a gate that may be forgotten.
-func (g *Group[K, G]) advance() bool {
-	for range min(maxLook, len(g.ring)) {
-		m := g.ring[g.hand]
-		if !m.used.Swap(false) && idle(m.gate) {
-			return true
-		}
-		g.hand = (g.hand + 1) % len(g.ring)
+	m = g.ring[g.hand]
+	g.hand = (g.hand + 1) % len(g.ring)
+	if m.used.Swap(false) {
+		return nil, true
 	}
-	return false
+	return m, true
 }
 
-// insert adds m, unless another call has just added its key.
-func (g *Group[K, G]) insert(m *member[K, G]) *member[K, G] {
+// insert adds m, in the place of old in a full group, unless another call has
+// just added its key. It returns nil if there is no room, or none any more.
+func (g *Group[K, G]) insert(m, old *member[K, G]) *member[K, G] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if known := g.find(m.key); known != nil {
 		return known
 	}
-	if !g.admits(m.key) {
-		if g.overflow == nil {
-			g.overflow = m
-		}
-		return g.overflow
-	}
-	if len(g.ring) < g.max() {
+	switch {
+	case m.key != m.key: //nolint:staticcheck // NaN
+		return nil
+	case len(g.ring) < g.max():
+		m.place = int32(len(g.ring))
 		g.ring = append(g.ring, m)
-	} else {
-		g.members.Delete(g.ring[g.hand].key)
-		g.ring[g.hand] = m
-		g.hand = (g.hand + 1) % len(g.ring)
+	case old == nil || g.ring[old.place] != old || old.used.Load():
+		return nil
+	default:
+		m.place = old.place
+		g.members.Delete(old.key)
+		g.ring[m.place] = m
 	}
 	g.members.Store(m.key, m)
 	return m

@@ -110,6 +110,17 @@ func TestUsedKeysStay(t *testing.T) {
 	assert.Equal(t, 100, g.Len())
 }
 
+// T27: the hand goes round once, or it would pass the keys in use of a small
+// group twice and forget one.
+func TestKeysInUseAllStay(t *testing.T) {
+	g := newGroup(2, breaker.Config{})
+	a, b := g.Get("a"), g.Get("b")
+	for i := range 100 {
+		require.True(t, a == g.Get("a") && b == g.Get("b"))
+		g.Get(fmt.Sprint(i))
+	}
+}
+
 func TestGateWithoutIdleStays(t *testing.T) {
 	g := breaker.Group[int, wrap]{MaxKeys: 2, New: func(key int) wrap { return wrap{name: fmt.Sprint(key)} }}
 	for key := range 100 {
@@ -118,6 +129,42 @@ func TestGateWithoutIdleStays(t *testing.T) {
 	assert.Equal(t, "0", g.Get(0).name)
 	assert.Equal(t, "1", g.Get(1).name)
 	assert.Equal(t, "2", g.Get(99).name, "the first key without room made the gate that all share")
+}
+
+// T27: Idle is code of somebody else, which no lock is held for: it may look at
+// its group, and take as long as it likes.
+func TestIdleIsAskedWithoutALock(t *testing.T) {
+	var g breaker.Group[string, asking]
+	g = breaker.Group[string, asking]{MaxKeys: 1, New: func(string) asking {
+		return asking{func() bool { return g.Len() == 1 && g.Get("first").idle != nil }}
+	}}
+	for _, key := range []string{"first", "second", "third"} {
+		g.Get(key)
+	}
+	assert.Equal(t, 1, g.Len())
+}
+
+type asking struct{ idle func() bool }
+
+func (a asking) Idle() bool { return a.idle() }
+func (asking) Allow(context.Context) (p breaker.Permit, err error) {
+	return
+}
+
+// T27: a gate that came into use while it was asked whether it is idle stays.
+func TestGateThatComesIntoUseWhileItIsAskedStays(t *testing.T) {
+	var g breaker.Group[string, asking]
+	g = breaker.Group[string, asking]{MaxKeys: 1, New: func(key string) asking {
+		return asking{func() bool {
+			g.Get(key)
+			return true
+		}}
+	}}
+	g.Get("busy")
+	g.Get("made up")
+	for key := range g.All() {
+		assert.Equal(t, "busy", key)
+	}
 }
 
 func TestPanicInNewLeavesNoTrace(t *testing.T) {

@@ -74,6 +74,23 @@ func TestHangingCallsOpen(t *testing.T) {
 	}
 }
 
+// T23: a call that hangs is not taken for a young one when the time at which it
+// began comes round again.
+func TestHangingCallIsNotTakenForAYoungOne(t *testing.T) {
+	in(t, func(t *testing.T) {
+		b := breaker.New(breaker.Config{SlowAfter: time.Second, MinCalls: 1000})
+		for quarters := range 20 {
+			b.Reset()
+			allow(t, b)
+			time.Sleep(time.Second)
+			allow(t, b)
+			time.Sleep(time.Second + time.Duration(quarters)*time.Second/4)
+			allow(t, b)
+			assert.Equal(t, uint64(min(1+quarters, 2)), b.Stats().Overdue, "%d quarters later", quarters)
+		}
+	})
+}
+
 func TestOverdueCallsThatEndLeaveNoTrace(t *testing.T) {
 	in(t, func(t *testing.T) {
 		b := breaker.New(breaker.Config{SlowAfter: time.Second, MinCalls: 1000})

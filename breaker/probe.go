@@ -20,7 +20,12 @@ func (p *probes) inFlight() int  { return int(p.places.Load() >> 32) }
 func (p *probes) succeeded() int { return int(uint32(p.places.Load())) }
 
 // full reports whether more probes than closing needs would be at risk.
-func (p *probes) full(limit int) bool { return p.inFlight()+p.succeeded() >= limit }
+// Both sides come from one load: a probe that succeeds between two loads would
+// be seen on either side, and a call refused for which there is a place.
+func (p *probes) full(limit int) bool {
+	v := p.places.Load()
+	return int(v>>32)+int(uint32(v)) >= limit
+}
 
 // lost reports whether probes are in flight that were not settled in time,
 // which counts from the last one: the others began before it.
@@ -29,9 +34,11 @@ func (p *probes) lost(now int64, timeout time.Duration) bool {
 }
 
 // take admits a probe at now. The time goes first: who sees the place taken
-// must not see the time of an earlier probe.
+// must not see the time of an earlier probe. It never goes back, though a caller
+// may have read the clock long before it got the lock: the other probes would
+// be given up too early.
 func (p *probes) take(now int64) {
-	p.last.Store(now)
+	p.last.Store(max(now, p.last.Load()))
 	p.places.Add(onePlace)
 }
 
@@ -88,18 +95,12 @@ func (b *Breaker) takeProbe(e *epoch, now int64) bool {
 // when their time was over, not when a call happens to notice: the open time
 // counts from then, and may be over as well.
 func (b *Breaker) loseProbes(e *epoch, now int64) {
-	next := b.newReopened(addSaturating(e.probes.last.Load(), int64(b.cfg.ProbeTimeout)), e, nil)
-	b.mu.Lock()
-	if e.probes.lost(now, b.cfg.ProbeTimeout) && b.change(e, next, "probe-lost", nil) {
-		b.past.lost += uint64(e.probes.inFlight())
-	}
-	b.mu.Unlock()
-	b.deliver()
-}
-
-// newReopened returns the open period after a failed recovery.
-func (b *Breaker) newReopened(now int64, e *epoch, cause error) *epoch {
-	return b.newOpen(now, e.level+1, b.openTime(e.level+1, cause), cause)
+	end := addSaturating(e.probes.last.Load(), int64(b.cfg.ProbeTimeout))
+	b.open(end, e.level+1, nil, func(next *epoch) {
+		if e.probes.lost(now, b.cfg.ProbeTimeout) && b.change(e, next, "probe-lost", nil) {
+			b.past.lost += uint64(e.probes.inFlight())
+		}
+	})
 }
 
 // settleProbe counts a probe and draws the consequences.
@@ -122,14 +123,13 @@ func (e *epoch) settleProbe(start int64, o Outcome, err error) {
 // reopen ends a recovery that failed by a call of the given total.
 func (e *epoch) reopen(now int64, reason string, err error, total *uint64) {
 	b := e.b
-	next := b.newReopened(now, e, err)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.change(e, next, reason, err) {
-		*total++
-	} else {
-		b.stale.Add(1)
-	}
+	b.open(now, e.level+1, err, func(next *epoch) {
+		if b.change(e, next, reason, err) {
+			*total++
+		} else {
+			b.stale.Add(1)
+		}
+	})
 }
 
 // passProbe counts a good probe; the last one that is needed closes.

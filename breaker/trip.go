@@ -88,17 +88,40 @@ func (b *Breaker) trip(e *epoch, now int64, reason string, cause error) {
 	if now-e.began < int64(e.openFor) {
 		level = e.level + 1
 	}
-	next := b.newOpen(now, level, b.openTime(level, cause), cause)
-	b.mu.Lock()
-	b.change(e, next, reason, cause)
-	b.mu.Unlock()
-	b.deliver()
+	b.open(now, level, cause, func(next *epoch) { b.change(e, next, reason, cause) })
 }
 
-// openTime returns how long to stay open after so many failed recoveries. It
-// asks the deciding error, which is code of somebody else: no lock is held, and
-// no state shows yet that an end is being looked for.
-func (b *Breaker) openTime(level int, cause error) time.Duration {
+// open makes an open period, lets change put it in force with mu held, and
+// delivers. It asks cause how long to stay open, which is code of somebody else:
+// no lock is held, and no state shows yet that an end is being looked for. If
+// that panics, the breaker opens all the same, and the panic goes on: else an
+// error with a bug would keep its probe's place.
+func (b *Breaker) open(now int64, level int, cause error, change func(next *epoch)) {
+	var asked time.Duration
+	defer func() {
+		next := b.newOpen(now, level, b.openTime(level, asked), cause)
+		b.mu.Lock()
+		change(next)
+		b.mu.Unlock()
+		b.deliver()
+	}()
+	asked = askedTime(cause)
+}
+
+// askedTime returns the time that cause asks for, or 0.
+func askedTime(cause error) time.Duration {
+	if asks, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](cause); ok {
+		return asks.RetryAfter()
+	}
+	return 0
+}
+
+// openTime returns how long to stay open after so many failed recoveries, when
+// the deciding error asks for so long.
+func (b *Breaker) openTime(level int, asked time.Duration) time.Duration {
 	d := int64(b.cfg.OpenFor)
 	for range level {
 		if d >= int64(b.cfg.MaxOpenFor) {
@@ -106,13 +129,7 @@ func (b *Breaker) openTime(level int, cause error) time.Duration {
 		}
 		d = addSaturating(d, d)
 	}
-	if asks, ok := errors.AsType[interface {
-		error
-		RetryAfter() time.Duration
-	}](cause); ok {
-		d = max(d, int64(asks.RetryAfter()))
-	}
-	d = min(d, int64(b.cfg.MaxOpenFor))
+	d = min(max(d, int64(asked)), int64(b.cfg.MaxOpenFor))
 	// Never less than d: the server that asked for it would be called early.
 	jitter := math.Floor(float64(d) / 10 * b.random())
 	return time.Duration(addSaturating(d, int64(jitter)))
@@ -153,7 +170,7 @@ func (b *Breaker) replace(from, next *epoch) {
 // Hold. cause may be nil; refused calls get it.
 func (b *Breaker) Trip(d time.Duration, cause error) {
 	if d <= 0 {
-		d = b.openTime(0, cause)
+		d = b.openTime(0, askedTime(cause))
 	}
 	now := b.now()
 	next := b.newOpen(now, 0, d, cause)

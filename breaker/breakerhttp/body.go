@@ -33,19 +33,31 @@ func (e *ending) end(err error) {
 
 // watch returns b, which tells when it is over.
 func (e *ending) watch(b io.ReadCloser) io.ReadCloser {
-	if b == http.NoBody {
+	if b == nil || b == http.NoBody { // nil, which only a fake returns, is for http.Client to judge
 		e.end(nil)
 		return b
 	}
 	watched := &body{ReadCloser: b, ending: e}
-	if w, ok := b.(io.Writer); ok { // of 101 Switching Protocols
-		return struct {
-			*body
-			io.Writer
-		}{watched, w}
+	w, writes := b.(io.Writer)
+	if !writes {
+		return watched
 	}
-	return watched
+	// The body of 101 Switching Protocols. A proxy closes the way to the server
+	// alone when its client has said all, if the body can do that.
+	type duplex struct {
+		*body
+		io.Writer
+	}
+	if c, ok := b.(closeWriter); ok {
+		return struct {
+			duplex
+			closeWriter
+		}{duplex{watched, w}, c}
+	}
+	return duplex{watched, w}
 }
+
+type closeWriter interface{ CloseWrite() error }
 
 // body is the body of a response. It is over at its end, at an error, and when
 // it is closed, whichever is first.

@@ -115,47 +115,52 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.ResponseWriter.Write(p)
 }
 
-// ReadFrom keeps the way open for sendfile.
+// ReadFrom keeps the way open for sendfile. A source that gives nothing writes
+// no header: the handler may still answer with an error.
 func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
-	r.status = r.seen()
-	return io.Copy(r.ResponseWriter, src)
+	n, err := io.Copy(r.ResponseWriter, src)
+	if n > 0 {
+		r.status = r.seen()
+	}
+	return n, err
+}
+
+// FlushError is what [http.ResponseController] looks for first. A flush sends
+// the header, also one that a writer further out does.
+func (r *recorder) FlushError() error {
+	err := http.NewResponseController(r.ResponseWriter).Flush()
+	if !errors.Is(err, http.ErrNotSupported) {
+		r.status = r.seen()
+	}
+	return err
 }
 
 // Unwrap is for [http.ResponseController].
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// flusher is a recorder whose writer can flush, which sends the header.
-type flusher struct {
-	r *recorder
-	http.Flusher
-}
+// flusher is for a recorder whose writer can flush.
+type flusher struct{ r *recorder }
 
 // Flush implements [http.Flusher].
-func (f flusher) Flush() { _ = f.FlushError() }
-
-// FlushError is what [http.ResponseController] looks for first.
-func (f flusher) FlushError() error {
-	f.r.status = f.r.seen()
-	return http.NewResponseController(f.r.ResponseWriter).Flush()
-}
+func (f flusher) Flush() { _ = f.r.FlushError() }
 
 // asCapableAs returns r with those methods that handlers look for by a type
 // assertion, and only those that w has.
 func (r *recorder) asCapableAs(w http.ResponseWriter) http.ResponseWriter {
-	f, flushes := w.(http.Flusher)
+	_, flushes := w.(http.Flusher)
 	h, hijacks := w.(http.Hijacker)
-	switch fl := (flusher{r, f}); {
+	switch {
 	case flushes && hijacks:
 		return struct {
 			*recorder
 			flusher
 			http.Hijacker
-		}{r, fl, h}
+		}{r, flusher{r}, h}
 	case flushes:
 		return struct {
 			*recorder
 			flusher
-		}{r, fl}
+		}{r, flusher{r}}
 	case hijacks:
 		return struct {
 			*recorder

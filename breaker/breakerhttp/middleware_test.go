@@ -62,6 +62,43 @@ func TestStatusDecides(t *testing.T) {
 	}
 }
 
+// T30: over a real server, whose writer is an [io.ReaderFrom] that sends no
+// header as long as the source gives nothing.
+func TestStatusAfterACopyOfNothing(t *testing.T) {
+	b := breaker.New(breaker.Config{})
+	m := &breakerhttp.Middleware{Gate: gate(b)}
+	s := httptest.NewServer(m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := io.Copy(w, strings.NewReader(""))
+		assert.NoError(t, err)
+		w.WriteHeader(http.StatusBadGateway)
+	})))
+	resp, err := s.Client().Get(s.URL)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	s.Close()
+	assert.Equal(t, http.StatusBadGateway, resp.StatusCode)
+	assert.Equal(t, uint64(1), b.Stats().Failed)
+}
+
+// T30: a controller finds the flush of a writer further out.
+func TestFlushOfAWrappedWriterSendsTheHeader(t *testing.T) {
+	b := breaker.New(breaker.Config{})
+	m := &breakerhttp.Middleware{Gate: gate(b)}
+	for _, w := range []http.ResponseWriter{unwraps{plain{httptest.NewRecorder()}}, plain{httptest.NewRecorder()}} {
+		m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			w.WriteHeader(500)
+		})).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	}
+	assert.Equal(t, uint64(1), b.Stats().Succeeded, "flushed before the 500")
+	assert.Equal(t, uint64(1), b.Stats().Failed, "nothing there can flush")
+}
+
+// unwraps is a writer around another one, as middleware makes them.
+type unwraps struct{ plain }
+
+func (u unwraps) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+
 // T30: a refusal is 503 with Retry-After in whole seconds, rounded up, at
 // least 1.
 func TestRefusalIs503WithRetryAfter(t *testing.T) {
@@ -169,7 +206,7 @@ func TestWriterCanWhatTheServersCan(t *testing.T) {
 func TestHijackOverARealServer(t *testing.T) {
 	b := breaker.New(breaker.Config{})
 	m := &breakerhttp.Middleware{Gate: gate(b)}
-	s := httptest.NewServer(m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h := m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, buf, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -181,7 +218,12 @@ func TestHijackOverARealServer(t *testing.T) {
 		line, _ := buf.ReadString('\n')
 		_, _ = buf.WriteString("got " + line)
 		_ = buf.Flush()
-	})))
+	}))
+	over := make(chan struct{}) // a server does not wait for those who hijack
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(over)
+		h.ServeHTTP(w, r)
+	}))
 	defer s.Close()
 	tr := &breakerhttp.Transport{}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
@@ -197,6 +239,6 @@ func TestHijackOverARealServer(t *testing.T) {
 	line, err := bufio.NewReader(rw).ReadString('\n')
 	require.NoError(t, err)
 	assert.Equal(t, "got hello\n", line)
-	s.Close()
+	<-over
 	assert.Equal(t, uint64(1), b.Stats().Succeeded)
 }

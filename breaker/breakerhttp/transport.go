@@ -109,10 +109,10 @@ func (c *call) send() (*http.Response, error) {
 	resp, err := c.base().RoundTrip(r)
 	if err != nil {
 		err = withCause(r.Context(), err)
-		c.over = true
 		defer c.cancel()
 		defer c.limit.Done(err)
 		c.breaker.Done(err)
+		c.over = true
 		return nil, err
 	}
 	defer func() {

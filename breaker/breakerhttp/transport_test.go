@@ -262,10 +262,61 @@ func TestSwitchedProtocolStaysWritable(t *testing.T) {
 	_, err = io.WriteString(rw, "out")
 	require.NoError(t, err)
 	assert.Equal(t, "out", out.String())
+	_, ok = rw.(interface{ CloseWrite() error })
+	assert.False(t, ok, "no more than the body can")
 	assert.Equal(t, 1, places.Stats().InFlight)
 	require.NoError(t, rw.Close())
 	assert.Equal(t, 0, places.Stats().InFlight)
 }
+
+// halfDuplex can end its way out alone, as the body of net/http's Transport.
+type halfDuplex struct{ duplex }
+
+func (h halfDuplex) CloseWrite() error {
+	_, err := io.WriteString(h.Writer, "the end")
+	return err
+}
+
+func TestSwitchedProtocolEndsOneWayAlone(t *testing.T) {
+	var out strings.Builder
+	places := limit.NewConcurrency(limit.ConcurrencyConfig{Max: 1})
+	tr := &breakerhttp.Transport{Base: answer(101, halfDuplex{duplex{newTracked("in"), &out}}), Limit: gate(places)}
+	resp, err := tr.RoundTrip(request(t, nil))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.(interface{ CloseWrite() error }).CloseWrite())
+	assert.Equal(t, "the end", out.String())
+	assert.Equal(t, 1, places.Stats().InFlight, "the other way is open")
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "in", string(text))
+	assert.Equal(t, 0, places.Stats().InFlight)
+	require.NoError(t, resp.Body.Close())
+}
+
+func TestResponseWithoutABodyEndsThePlace(t *testing.T) {
+	places := limit.NewConcurrency(limit.ConcurrencyConfig{Max: 1})
+	tr := &breakerhttp.Transport{Base: answer(200, nil), Limit: gate(places)}
+	resp, err := (&http.Client{Transport: tr}).Get("http://users.example/")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, 0, places.Stats().InFlight)
+}
+
+// An error whose own methods panic leaves no permit behind either.
+func TestErrorThatPanicsLeavesNothingBehind(t *testing.T) {
+	places := limit.NewConcurrency(limit.ConcurrencyConfig{Max: 1})
+	b := breaker.New(breaker.Config{})
+	tr := &breakerhttp.Transport{Breaker: gate(b), Limit: gate(places), Base: base(func(*http.Request) (*http.Response, error) {
+		return nil, panics{io.EOF}
+	})}
+	assert.Equal(t, "Is", assert.Panics(t, func() { _ = send(t, tr, request(t, nil)) }))
+	assert.Equal(t, 0, places.Stats().InFlight)
+	assert.Equal(t, uint64(1), b.Stats().Failed)
+}
+
+type panics struct{ error }
+
+func (panics) Is(error) bool { panic("Is") }
 
 // A panic anywhere on the way leaves no permit and no open body behind.
 func TestPanicsLeaveNothingBehind(t *testing.T) {

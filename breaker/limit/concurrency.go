@@ -120,13 +120,17 @@ func (g *Concurrency) await(ctx context.Context, w *waiter) error {
 	case <-ctx.Done():
 	case <-timeout:
 	}
-	return g.leave(ctx, w)
+	var ended error
+	if ctx.Err() != nil { // without the lock: a context may be code of somebody else
+		ended = context.Cause(ctx)
+	}
+	return g.leave(ended, w)
 }
 
 // leave takes w out of the queue, however its wait ended: which of several
 // ends was first is decided here, under the lock. A place that came together
-// with the end of ctx goes to the next.
-func (g *Concurrency) leave(ctx context.Context, w *waiter) error {
+// with the end of the context, of which ended is the cause, goes to the next.
+func (g *Concurrency) leave(ended error, w *waiter) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	waits := w.place != nil
@@ -134,13 +138,13 @@ func (g *Concurrency) leave(ctx context.Context, w *waiter) error {
 		g.queue.Remove(w.place)
 	}
 	switch {
-	case ctx.Err() != nil:
+	case ended != nil:
 		g.abandoned++
 		if !waits {
 			g.inFlight--
 			g.grant()
 		}
-		return context.Cause(ctx)
+		return ended
 	case waits:
 		g.rejected++
 		return g.wait
@@ -178,7 +182,8 @@ func (g *Concurrency) release() {
 }
 
 // SetMax changes how many calls may run at once. Calls in flight stay; a raise
-// wakes waiters in order. It panics if n is negative.
+// wakes waiters in order, and those that wait when n is 0 wait on. It panics if
+// n is negative.
 func (g *Concurrency) SetMax(n int) {
 	check("SetMax(n)", n, n >= 0)
 	g.mu.Lock()

@@ -180,7 +180,7 @@ func (g *Rate) Stats() Stats {
 	calls := g.calls.Totals()
 	ahead := math.Float64frombits(g.arrival.Load()) - g.tokens(g.now())
 	return Stats{
-		Name: g.cfg.Name, Limit: int(g.early) + 1, Waiting: int(g.waiting.Load()),
+		Name: g.cfg.Name, Limit: max(1, g.cfg.Burst), Waiting: int(g.waiting.Load()),
 		Tokens:   g.early + 1 - max(0, ahead),
 		Admitted: calls.Succeeded, Rejected: calls.Failed, Abandoned: g.gone.Load(),
 	}
