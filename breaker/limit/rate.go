@@ -43,7 +43,9 @@ type Rate struct {
 	early   float64 // so many tokens before its turn a call may come
 	perNano float64 // tokens
 	base    time.Time
+	_       [64]byte      // every grant writes arrival: what all only read lies in lines of its own
 	arrival atomic.Uint64 // bits of a float64
+	_       [64]byte
 	waiting atomic.Int64
 	calls   window.Tally // admitted as successes, refused as failures
 	gone    atomic.Uint64
