@@ -63,8 +63,8 @@ func (g *Guard[K]) Write(ctx context.Context, key K, rt Route, f func(context.Co
 }
 
 // Read calls f if self owns the key, even if it is blocked or the route is
-// old, or is its mirror and ReadMirror is on. Otherwise it returns a
-// [*MovedError].
+// old, or if it is its mirror, ReadMirror is on, and the route knows that.
+// Otherwise it returns a [*MovedError].
 func (g *Guard[K]) Read(ctx context.Context, key K, rt Route, f func(context.Context) error) error {
 	return g.call(ctx, key, rt, (*Guard[K]).mayRead, f)
 }
@@ -165,8 +165,10 @@ func (g *Guard[K]) mayWrite(c *class, rt Route, epoch uint64) error {
 	return nil
 }
 
-func (g *Guard[K]) mayRead(c *class, _ Route, epoch uint64) error {
-	if c.owner == g.self || c.mirror == g.self && c.read {
+// mayRead: a route of before names the mirror only because it owned the key
+// once. Its caller tolerates no lag, and has not chosen the mirror.
+func (g *Guard[K]) mayRead(c *class, rt Route, epoch uint64) error {
+	if c.owner == g.self || c.mirror == g.self && c.read && rt.Epoch >= c.since {
 		return nil
 	}
 	return &MovedError{To: c.owner, Epoch: epoch}

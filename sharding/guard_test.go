@@ -61,7 +61,8 @@ func TestGuardTable(t *testing.T) {
 
 	install(t, r, sharding.Topology[int]{Epoch: 3, Map: from, Mirror: to, ReadMirror: true})
 	check(b, 50, 3, moved("a", 3), ok, ok)
-	check(b, 50, 1, moved("a", 3), ok, moved("a", 3))
+	// T34: a route of before led to b because b was the owner; a may be ahead.
+	check(b, 50, 1, moved("a", 3), moved("a", 3), moved("a", 3))
 
 	install(t, r, sharding.Topology[int]{Epoch: 4, Map: from, Mirror: to, Block: true})
 	check(a, 50, 4, blocked, ok, moved("a", 4))

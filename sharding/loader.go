@@ -62,10 +62,18 @@ func Open[K any](ctx context.Context, src Source, decode func(doc []byte) (Map[K
 // An empty, older or broken document leaves the router as it was and is an
 // error. Without a Source that is always so.
 func (r *Router[K]) Refresh(ctx context.Context) error {
-	l := r.load
-	if l == nil {
+	if r.load == nil {
 		return errNoSource
 	}
+	err := r.refresh(ctx)
+	r.feed.deliver(r.cfg.OnEvent)
+	return err
+}
+
+// refresh is Refresh but for the events, which must wait until the token has
+// been passed on: a callback may be slow, or refresh itself.
+func (r *Router[K]) refresh(ctx context.Context) error {
+	l := r.load
 	want := l.begun.Load() + 1
 	select {
 	case <-l.token:
@@ -93,7 +101,7 @@ func (r *Router[K]) reload(ctx context.Context) error {
 	r.count.loads.Add(1)
 	t, err := r.load.read(ctx)
 	if err == nil {
-		err = r.Install(t)
+		err = r.install(t)
 	}
 	if err != nil {
 		r.count.loadErrors.Add(1)

@@ -179,3 +179,24 @@ func TestUnchangedMapsAreNotDecodedAgain(t *testing.T) {
 	assert.Equal(t, uint64(5), r.Stats().Epoch)
 	assert.Equal(t, sharding.ID(""), route(t, r, 55).Mirror())
 }
+
+// A callback runs with no lock held: it may refresh, and while it is slow
+// others refresh beside it.
+func TestCallbacksMayRefresh(t *testing.T) {
+	in(t, func(t *testing.T) {
+		var r *sharding.Router[int]
+		var inner error
+		r, s := opened(t, sharding.Config{OnEvent: func(e sharding.Event) {
+			inner = r.Refresh(t.Context())
+			time.Sleep(time.Minute)
+		}})
+		s.put(t, 60)
+		go func() { _ = r.Refresh(t.Context()) }()
+		synctest.Wait()
+		began := time.Now()
+		require.NoError(t, r.Refresh(t.Context()))
+		assert.Equal(t, time.Duration(0), time.Since(began))
+		time.Sleep(2 * time.Minute)
+		assert.NoError(t, inner)
+	})
+}

@@ -58,6 +58,12 @@ func isNaN(key any) bool {
 	}
 }
 
+// isFloat reports whether keys of type K may be NaN.
+func isFloat[K any]() bool {
+	kind := reflect.TypeFor[K]().Kind()
+	return kind == reflect.Float32 || kind == reflect.Float64
+}
+
 // clone returns a copy that shares no bound with r.
 func (r Range[K]) clone() Range[K] {
 	return Range[K]{From: cloneBound(r.From), To: cloneBound(r.To), Owner: r.Owner}
@@ -71,12 +77,14 @@ func cloneBound[K any](b *K) *K {
 	return &k
 }
 
-// cloneKey copies the one common type of key that is a reference.
+// cloneKey copies the one common kind of key that is a reference: byte slices,
+// also those of a type of their own.
 func cloneKey[K any](key K) K {
-	if b, ok := any(key).([]byte); ok {
-		return any(bytes.Clone(b)).(K)
+	t := reflect.TypeFor[K]()
+	if t.Kind() != reflect.Slice || t.Elem().Kind() != reflect.Uint8 {
+		return key
 	}
-	return key
+	return reflect.ValueOf(bytes.Clone(reflect.ValueOf(key).Bytes())).Convert(t).Interface().(K)
 }
 
 func cloneRanges[K any](ranges []Range[K]) []Range[K] {

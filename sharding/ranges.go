@@ -44,7 +44,8 @@ func NewRangesFunc[K any](compare func(a, b K) int, ranges ...Range[K]) (*Ranges
 	if compare == nil {
 		return nil, fmt.Errorf("sharding: compare is nil")
 	}
-	index := func(bounds []K) finder[K] { return bisection[K]{bounds, compare} }
+	floats := isFloat[K]()
+	index := func(bounds []K) finder[K] { return bisection[K]{bounds, compare, floats} }
 	return newRanges(compare, index, ranges)
 }
 

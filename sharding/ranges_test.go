@@ -2,6 +2,7 @@ package sharding_test
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -242,4 +243,30 @@ func text2(ranges []sharding.Range[int]) string {
 		parts[i] = r.String()
 	}
 	return "[" + strings.Join(parts, " ") + "]"
+}
+
+// T41: byte slices of a type of their own are copied as well.
+func TestNamedByteSlicesAreCopied(t *testing.T) {
+	type id []byte
+	low := id("b")
+	r, err := sharding.NewRangesFunc(func(a, b id) int { return bytes.Compare(a, b) }, sharding.Range[id]{From: &low, Owner: "x"})
+	require.NoError(t, err)
+	low[0] = 'z'
+	for got := range r.All() {
+		require.Equal(t, "b", string(*got.From))
+		(*got.From)[0] = 'y'
+	}
+	owner, err := r.Owner(id("c"))
+	require.NoError(t, err)
+	assert.Equal(t, sharding.ID("x"), owner)
+}
+
+// T21: NaN has no owner under an order of one's own either.
+func TestNaNHasNoOwnerUnderAnyOrder(t *testing.T) {
+	r, err := sharding.NewRangesFunc(cmp.Compare[float64], all[float64]("x"))
+	require.NoError(t, err)
+	_, err = r.Owner(math.NaN())
+	assert.ErrorIs(t, err, sharding.ErrNoOwner)
+	_, err = r.Owner(1)
+	assert.NoError(t, err)
 }

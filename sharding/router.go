@@ -135,6 +135,13 @@ func (r *Router[K]) Topology() Topology[K] { return r.cur.Load().topo }
 // epoch is ErrConflict. If t is invalid the error says how. After an error the
 // router goes on as before.
 func (r *Router[K]) Install(t Topology[K]) error {
+	err := r.install(t)
+	r.feed.deliver(r.cfg.OnEvent)
+	return err
+}
+
+// install is Install but for the delivery of its event.
+func (r *Router[K]) install(t Topology[K]) error {
 	for {
 		old := r.cur.Load()
 		next, err := r.succeed(old, t)
@@ -146,7 +153,6 @@ func (r *Router[K]) Install(t Topology[K]) error {
 			return nil
 		}
 		if r.publish(old, next) {
-			r.feed.deliver(r.cfg.OnEvent)
 			return nil
 		}
 	}

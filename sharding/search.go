@@ -28,9 +28,13 @@ func newFinder[K cmp.Ordered](bounds []K) finder[K] {
 type bisection[K any] struct {
 	bounds  []K
 	compare func(a, b K) int
+	floats  bool // K may be NaN
 }
 
 func (f bisection[K]) part(key K) int {
+	if f.floats && isNaN(key) {
+		return len(f.bounds) + 1
+	}
 	i, found := slices.BinarySearchFunc(f.bounds, key, f.compare)
 	if found {
 		i++

@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -241,14 +242,11 @@ func (p *Pool[C]) retire(match func(*client[C]) bool) (idle []*client[C]) {
 			}
 		}
 	}
-	slices.SortFunc(idle, func(a, b *client[C]) int {
-		if a.id < b.id {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(idle, byID[C])
 	return idle
 }
+
+func byID[C any](a, b *client[C]) int { return cmp.Compare(a.id, b.id) }
 
 // Close lets nobody borrow any more and waits until every client is released
 // and closed. When ctx ends it closes those that are still borrowed, and
@@ -283,6 +281,7 @@ func (p *Pool[C]) abandon(cause error) error {
 	clear(p.alive)
 	p.settle()
 	p.mu.Unlock()
+	slices.SortFunc(left, byID[C])
 	var errs []error
 	for _, c := range left {
 		errs = append(errs, fmt.Errorf("scatter: closed %s while it was borrowed: %w", c.id, cause))

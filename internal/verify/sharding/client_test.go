@@ -8,10 +8,9 @@ import (
 	"github.com/keelson-go/keelson/sharding"
 )
 
-// client writes and reads random keys by a router of its own until ctx ends.
-// A router that never follows learns of changes by refusals alone.
-func (c *cluster) client(ctx context.Context, follows bool) {
-	r := c.router()
+// client writes and reads random keys by a router of its own, r, until ctx
+// ends. A router that never follows learns of changes by refusals alone.
+func (c *cluster) client(ctx context.Context, r *sharding.Router[int], follows bool) {
 	if follows {
 		c.inflight.Go(func() { _ = r.Follow(ctx) })
 	}
