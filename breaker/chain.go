@@ -28,28 +28,28 @@ func Chain(gates ...Gate) Gate {
 type chain struct{ gates []Gate }
 
 // Allow implements [Gate].
-func (c *chain) Allow(ctx context.Context) (p Permit, err error) {
+func (c *chain) Allow(ctx context.Context) (Permit, error) {
 	if ctx.Err() != nil {
 		return Permit{}, context.Cause(ctx)
 	}
 	if len(c.gates) == 0 {
-		p.ctx = ctx
-		return
+		return Permit{}, nil
 	}
 	// The outermost gate goes first, so that its refusals do not allocate.
-	if err := take(ctx, c.gates[0], &p); err != nil {
+	first, err := c.gates[0].Allow(ctx)
+	if err != nil {
 		return Permit{}, err
 	}
 	l := &links{n: len(c.gates)}
 	if l.n > len(l.few) {
 		l.more = make([]Permit, l.n-len(l.few))
 	}
-	l.at(0).move(&p)
+	l.at(0).move(&first)
 	if err := l.takeRest(ctx, c.gates); err != nil {
 		return Permit{}, err
 	}
-	p.issuer, p.ctx, p.timeout = l, ctx, l.timeout()
-	return
+	l.permit = origin{Issuer: l, Timeout: l.timeout()}
+	return Permit{from: &l.permit, ctx: ctx}, nil
 }
 
 // Idle reports whether all gates are; one that cannot say is not.
@@ -66,9 +66,10 @@ func idle(g any) bool {
 // links are the permits of one admitted call, and the issuer of the permit
 // that stands for them.
 type links struct {
-	n    int
-	few  [4]Permit
-	more []Permit // beyond few
+	permit origin
+	n      int
+	few    [4]Permit
+	more   []Permit // beyond few
 }
 
 func (l *links) at(i int) *Permit {
@@ -88,9 +89,11 @@ func (l *links) takeRest(ctx context.Context, gates []Gate) error {
 		}
 	}()
 	for i, g := range gates[1:] {
-		if err := take(ctx, g, l.at(i+1)); err != nil {
+		p, err := g.Allow(ctx)
+		if err != nil {
 			return err
 		}
+		l.at(i + 1).move(&p)
 	}
 	complete = true
 	return nil
@@ -99,7 +102,7 @@ func (l *links) takeRest(ctx context.Context, gates []Gate) error {
 // timeout returns the shortest time limit, 0 if there is none.
 func (l *links) timeout() (shortest time.Duration) {
 	for i := range l.n {
-		if d := l.at(i).timeout; d > 0 && (shortest == 0 || d < shortest) {
+		if d := l.at(i).Timeout(); d > 0 && (shortest == 0 || d < shortest) {
 			shortest = d
 		}
 	}
@@ -126,6 +129,6 @@ func (l *links) each(i int, f func(*Permit)) {
 
 // move takes over the permit q, which is empty from then on.
 func (p *Permit) move(q *Permit) {
-	p.issuer, p.ctx, p.token, p.timeout = q.issuer, q.ctx, q.token, q.timeout
-	q.issuer = nil
+	p.from, p.ctx, p.token = q.from, q.ctx, q.token
+	q.from = nil
 }

@@ -18,6 +18,8 @@ import (
 // breakers have, needs a lock around both, or lets a late result through
 // between the comparison and the add.
 type epoch struct {
+	permits origin // of this period; none while it is open
+
 	b     *Breaker
 	state State
 	held  bool // by Hold: neither time nor calls end it
@@ -64,6 +66,12 @@ func (b *Breaker) newClosed(now int64, before *epoch) *epoch {
 	}
 	e.plain = e.flights == nil
 	e.timed = b.cfg.SlowAfter > 0 || (b.cfg.FailureRate > 0 && b.cfg.LastCalls == 0)
+	return e.issuing()
+}
+
+// issuing makes e the issuer of permits.
+func (e *epoch) issuing() *epoch {
+	e.permits = origin{Issuer: e, Timeout: e.b.cfg.Timeout}
 	return e
 }
 
@@ -92,12 +100,13 @@ func (b *Breaker) newOpen(now int64, level int, openFor time.Duration, cause err
 // newHalfOpen returns the period of probes after open. It keeps level and open
 // time, since only a recovery that succeeds forgets them.
 func (b *Breaker) newHalfOpen(now int64, open *epoch) *epoch {
-	return &epoch{
+	e := &epoch{
 		b: b, state: HalfOpen, level: open.level, began: now,
 		openFor: open.openFor, end: open.end,
 		refusal: b.newRefusal("half-open", open.cause()),
 		probes:  new(probes),
 	}
+	return e.issuing()
 }
 
 // newHeld returns a period under Hold. Time does not end it because it has no

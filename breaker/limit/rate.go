@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/breaker/internal/permit"
 	"github.com/keelson-go/keelson/breaker/internal/window"
 )
 
@@ -43,6 +44,7 @@ type Rate struct {
 	early   float64 // so many tokens before its turn a call may come
 	perNano float64 // tokens
 	base    time.Time
+	permits permit.Origin[breaker.Outcome]
 	_       [64]byte      // every grant writes arrival: what all only read lies in lines of its own
 	arrival atomic.Uint64 // bits of a float64
 	_       [64]byte
@@ -60,6 +62,7 @@ func NewRate(c RateConfig) *Rate {
 	check("RateConfig.Burst", c.Burst, c.Burst >= 0)
 	check("RateConfig.MaxWait", c.MaxWait, c.MaxWait >= 0)
 	g := &Rate{cfg: c, early: float64(max(1, c.Burst) - 1), perNano: c.PerSecond / 1e9, base: time.Now()}
+	g.permits.Issuer = g
 	g.refused = refusal(g, c.Name, "rate")
 	return g
 }
@@ -87,7 +90,7 @@ func (g *Rate) Allow(ctx context.Context) (breaker.Permit, error) {
 		}
 	}
 	g.calls.Add(0, false, false)
-	return breaker.NewPermit(ctx, g, arrival), nil
+	return breaker.NewPermit(ctx, &g.permits, arrival), nil
 }
 
 // take reserves a turn that begins after wait. It returns the bits of the

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/breaker/internal/permit"
 )
 
 // ThrottleConfig are the settings of a [Throttle].
@@ -49,6 +50,7 @@ type Throttle struct {
 	spacing int64 // between calls that pass whatever the odds
 	base    time.Time
 	random  func() float64
+	permits permit.Origin[breaker.Outcome]
 	refused *breaker.RejectedError
 
 	mu                 sync.Mutex
@@ -91,6 +93,7 @@ func NewThrottle(c ThrottleConfig) *Throttle {
 	if c.MinPerSecond > 0 {
 		g.spacing = int64(min(1e9/c.MinPerSecond, math.MaxInt64/2))
 	}
+	g.permits.Issuer = g
 	g.refused = refusal(g, c.Name, "throttle")
 	return g
 }
@@ -105,7 +108,7 @@ func (g *Throttle) Allow(ctx context.Context) (breaker.Permit, error) {
 	if !g.admit(now) {
 		return breaker.Permit{}, g.refused
 	}
-	return breaker.NewPermit(ctx, g, now), nil
+	return breaker.NewPermit(ctx, &g.permits, now), nil
 }
 
 // admit counts a request and decides on it.
