@@ -161,3 +161,26 @@ func TestPredicateMayWaitForTheBreaker(t *testing.T) {
 	}
 	assert.True(t, len(returned) >= 90, "%d different instants", len(returned))
 }
+
+// A draw costs more than all else in a retry without a wait, so Constant(0) does
+// without. What a server asks for is spread all the same.
+func TestConstantZeroDrawsOnlyForServerDelays(t *testing.T) {
+	draws := retry.CountDraws(t)
+	p := retry.Policy{Backoff: retry.Constant(0)}
+	assert.Equal(t, []time.Duration{0, 0, 0}, waits(t, p, errDown, retry.After(0, errDown), errDown))
+	assert.Equal(t, 0, *draws)
+
+	d := waits(t, p, errDown, retry.After(time.Minute, errDown), errDown)
+	assert.Equal(t, 1, *draws)
+	assert.Equal(t, []time.Duration{0, 0}, []time.Duration{d[0], d[2]})
+	assert.True(t, d[1] > time.Minute && d[1] < 66*time.Second, "%v", d[1])
+
+	for _, other := range []retry.Backoff{
+		retry.Constant(1), retry.Steps(0), retry.Constant(0).Jitter(0), nil,
+		func(int, time.Duration, float64) time.Duration { return 0 },
+	} {
+		before := *draws
+		waits(t, retry.Policy{Backoff: other}, errDown)
+		assert.Equal(t, before+1, *draws, "only Constant(0) is known to need none")
+	}
+}

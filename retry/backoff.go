@@ -3,6 +3,7 @@ package retry
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -16,11 +17,24 @@ import (
 // within [0, ceiling] whatever it is called with.
 type Backoff func(n int, prev time.Duration, u float64) time.Duration
 
-// Constant always waits d; 0 retries at once, without a timer.
+// Constant always waits d; 0 retries at once, without a timer or a draw.
 func Constant(d time.Duration) Backoff {
 	mustNotBeNegative("Constant", d)
+	if d == 0 {
+		return atOnce
+	}
 	return func(int, time.Duration, float64) time.Duration { return d }
 }
+
+// atOnce is Constant(0). It has a name because only functions that have one can
+// be told apart: a literal is compiled once for every place it is inlined to.
+func atOnce(int, time.Duration, float64) time.Duration { return 0 }
+
+var atOnceCode = reflect.ValueOf(Backoff(atOnce)).Pointer()
+
+// isAtOnce reports whether b is Constant(0), of which the delay is known
+// without the draw that costs more than all else in a retry without a wait.
+func (b Backoff) isAtOnce() bool { return reflect.ValueOf(b).Pointer() == atOnceCode }
 
 // Steps waits d[0], d[1], ..., and then the last for ever.
 func Steps(d ...time.Duration) Backoff {

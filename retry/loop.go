@@ -31,6 +31,7 @@ type loop struct {
 	n      int           // the number of the attempt that runs; 0 before the first
 	step   int           // failures since the Backoff started
 	failed bool          // some attempt has, so that the end is an event even if it is a success
+	atOnce bool          // the Backoff is Constant(0); known once failed
 }
 
 // next is told the outcome of attempt n in *err and reports whether another
@@ -44,7 +45,9 @@ func (l *loop) next(ctx context.Context, err *error) bool {
 		l.succeeded(ctx)
 		return false
 	default:
-		l.failed = true
+		if !l.failed {
+			l.failed, l.atOnce = true, l.policy.Backoff.isAtOnce()
+		}
 		wait, stop := l.judge(ctx, failure)
 		// Without a wait, and without anybody's code that could have ended ctx,
 		// it is as judge has just seen it.
@@ -114,7 +117,9 @@ func (l *loop) judge(ctx context.Context, err error) (wait time.Duration, stop e
 	if s.delay > p.maxRetryAfter() {
 		return 0, l.stopped(err, ErrRetryAfter, s.delay)
 	}
-	wait = l.wait(s.delay)
+	if !l.atOnce || s.delay > 0 { // else there is neither a wait nor a draw
+		wait = l.wait(s.delay)
+	}
 	if p.MaxElapsed > 0 && wait > p.MaxElapsed-time.Since(l.began) { // the sum could overflow
 		return 0, l.stopped(err, ErrElapsed, wait)
 	}
