@@ -124,7 +124,11 @@ func (f *fill) assign(firsts []uint16) {
 func (f *fill) further(x int, row []uint16) {
 	f.draw(x)
 	for n := 1; n < len(row); n++ {
-		row[n] = f.next(row[:n])
+		if row[n] = f.next(row[:n]); row[n] == nobody {
+			for ; n < len(row); n++ {
+				row[n] = nobody // is in no zone: nothing to ask for the rest
+			}
+		}
 	}
 }
 

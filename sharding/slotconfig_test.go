@@ -84,6 +84,11 @@ func TestFewerShardsThanOwners(t *testing.T) {
 	n, err = s.Owners("x", dst[:2])
 	assert.Equal(t, 2, n)
 	assert.NoError(t, err)
+	for owners := 1; owners <= 8; owners++ { // however many are missing
+		n, err = slots(t, sharding.SlotConfig{Shards: shards(1), Owners: owners}).Owners("x", dst)
+		assert.Equal(t, 1, n)
+		assert.ErrorIs(t, err, sharding.ErrNoOwner)
+	}
 	one := slots(t, sharding.SlotConfig{Shards: shards(3)})
 	n, err = one.Owners("x", dst[:2])
 	assert.Equal(t, 1, n)
