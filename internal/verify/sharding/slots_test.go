@@ -46,7 +46,11 @@ func (m *slotsModel) live() (n int) {
 
 func (m *slotsModel) add(t *rapid.T) {
 	m.next++
-	m.cfg.Shards = append(m.cfg.Shards, sharding.Shard{ID: sharding.ID(fmt.Sprintf("s%d", m.next)), Weight: rapid.Uint32Range(0, 5).Draw(t, "weight")})
+	m.cfg.Shards = append(m.cfg.Shards, sharding.Shard{
+		ID:     sharding.ID(fmt.Sprintf("s%d", m.next)),
+		Weight: rapid.Uint32Range(0, 5).Draw(t, "weight"),
+		Zone:   rapid.SampledFrom([]string{"", "north", "south"}).Draw(t, "zone"),
+	})
 }
 
 func (m *slotsModel) remove(t *rapid.T) {
@@ -76,10 +80,19 @@ func (m *slotsModel) assign(t *rapid.T) {
 	}
 }
 
-// TestSlotsHistories drives members in and out, weights, drains and
-// assignments. After each change the owners are those that Rank gives slot by
-// slot, Diff applied gives next, Reverse restores, Held keeps everything where
-// it was, and neither JSON nor the order of members nor history matters.
+func (m *slotsModel) limit(t *rapid.T) {
+	m.cfg.CapPercent = rapid.SampledFrom([]int{0, 100, 105, 150}).Draw(t, "cap")
+}
+
+func (m *slotsModel) copies(t *rapid.T) {
+	m.cfg.Owners = rapid.IntRange(0, 4).Draw(t, "owners")
+}
+
+// TestSlotsHistories drives members in and out, weights, drains, assignments,
+// caps and the number of owners. After each change all owners are those of a
+// slow reference, Diff applied gives next, Reverse restores, Held keeps
+// everything where it was, and neither JSON nor the order of members nor
+// history matters.
 func TestSlotsHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &slotsModel{cfg: sharding.SlotConfig{Slots: 64}}
@@ -87,6 +100,7 @@ func TestSlotsHistories(t *testing.T) {
 		before := build(t, m.cfg)
 		t.Repeat(map[string]func(*rapid.T){
 			"add": m.add, "remove": m.remove, "reweight": m.reweight, "drain": m.drain, "assign": m.assign,
+			"limit": m.limit, "copies": m.copies,
 			"": func(t *rapid.T) {
 				after := build(t, m.cfg)
 				m.checkOwners(t, after)
@@ -99,15 +113,13 @@ func TestSlotsHistories(t *testing.T) {
 }
 
 func (m *slotsModel) checkOwners(t *rapid.T, s *sharding.Slots[string]) {
-	for slot, id := range s.All() {
-		want := make([]sharding.ID, 1)
-		require.Equal(t, 1, sharding.Rank(uint64(slot), m.cfg.Shards, want))
-		for _, r := range m.cfg.Assigned {
-			if *r.From <= slot && slot < *r.To {
-				want[0] = r.Owner
-			}
-		}
-		require.Equal(t, want[0], id, "slot %d", slot)
+	ref := newPlacement(m.cfg)
+	for slot, first := range s.All() {
+		require.Equal(t, ref.firsts[slot], first, "slot %d", slot)
+		owners := make([]sharding.ID, max(1, m.cfg.Owners))
+		n, err := s.Owners(keyOf(s, slot), owners)
+		require.Equal(t, ref.owners(slot, len(owners)), owners[:n], "slot %d", slot)
+		require.Equal(t, n < len(owners), err != nil)
 	}
 }
 
