@@ -78,6 +78,16 @@ func TestMedianAndRatio(t *testing.T) {
 	assert.Contains(t, text, "| x | 1 | 40 ns | r v1 | 80 ns | 0.50 | |  |")
 }
 
+func TestTimeBoundsHaveAVerdict(t *testing.T) {
+	r := result{row: row{name: "x", most: 30 * time.Nanosecond}, cpu: 1}
+	r.ours.add(testing.BenchmarkResult{N: 1, T: 30})
+	assert.Contains(t, table([]result{r}), "| x | 1 | 30 ns | | | | <= 30ns | met |")
+	r.row.most = 29
+	assert.Contains(t, table([]result{r}), "| x | 1 | 30 ns | | | | <= 29ns | **missed** |")
+	r.row.most = 0
+	assert.Contains(t, table([]result{r}), "| x | 1 | 30 ns | | | | |  |")
+}
+
 func TestAllocationAboveTheCeilingIsReported(t *testing.T) {
 	r := result{row: row{name: "x", allocs: 1}}
 	r.ours.add(testing.BenchmarkResult{N: 1, MemAllocs: 1})

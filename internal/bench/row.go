@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 )
 
 // A row is one workload, run on keelson and on its peers.
@@ -17,6 +18,10 @@ type row struct {
 
 	// allocs is the most that ours may allocate per operation.
 	allocs int64
+
+	// most is the longest that ours may take, where no peer does the same.
+	// Zero is reported without one.
+	most time.Duration
 }
 
 // A peer runs the same workload, configured as its users would for the same

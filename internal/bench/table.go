@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // table formats results as a Markdown table, one line per row, GOMAXPROCS and
@@ -15,8 +16,8 @@ func table(results []result) string {
 	var b strings.Builder
 	b.WriteString("| workload | cpu | keelson | peer | | ratio | target | |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range results {
-		if len(r.peers) == 0 {
-			fmt.Fprintf(&b, "| %s | %d | %s | | | | | |\n", r.row.name, r.cpu, cell(r.ours))
+		if len(r.peers) == 0 || r.row.most > 0 {
+			fmt.Fprintf(&b, "| %s | %d | %s | | | | %s |\n", r.row.name, r.cpu, cell(r.ours), within(r.ours, r.row.most))
 		}
 		for i, p := range r.row.peers {
 			ratio := r.ours.ns() / r.peers[i].ns()
@@ -36,6 +37,18 @@ func cell(s sample) string {
 		text += fmt.Sprintf(", %d allocs", n)
 	}
 	return text
+}
+
+// within is verdict for a bound in time.
+func within(s sample, most time.Duration) string {
+	switch {
+	case most == 0:
+		return "| "
+	case s.ns() <= float64(most):
+		return fmt.Sprintf("<= %v | met", most)
+	default:
+		return fmt.Sprintf("<= %v | **missed**", most)
+	}
 }
 
 // verdict fills the last two columns: the target and whether it was met.
