@@ -87,7 +87,12 @@ func NewRouter[K any](t Topology[K], cfg Config) (*Router[K], error) {
 // bare hash and does not allocate.
 func (r *Router[K]) Route(key K) (Route, error) {
 	s := r.cur.Load()
-	c := s.class(key)
+	var c *class
+	if s.hash != nil { // as in class, which is too long to be inlined
+		c = &s.classes[s.table[slot(s.hash(key), s.shift)]]
+	} else {
+		c = s.class(key)
+	}
 	if c.owner == "" {
 		return Route{}, s.noOwner(key)
 	}
