@@ -2,6 +2,7 @@ package eventsource
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"unicode/utf8"
 )
@@ -28,7 +29,7 @@ const (
 //     of all texts, Meta and Data together;
 //   - every text is UTF-8 without NUL, of at most 255 bytes, a value of Meta of
 //     any length; Meta has at most 64 KiB, Data at most 16 MiB of any bytes;
-//   - an event has a Type, a Schema that is not negative, and at most 64 tags;
+//   - an event has a Type, a Schema of 0 to 2^31-1, and at most 64 tags;
 //   - no ID occurs twice, no stream in two of AtVersion, NoStream and Exists, no
 //     source in two of Track;
 //   - a stream or source of a condition is not ""; a query of a condition names
@@ -65,8 +66,8 @@ func (e *Event) validate() (size int, err error) {
 	if e.Type == "" {
 		return 0, invalid("Event.Type", `""`, "required")
 	}
-	if e.Schema < 0 {
-		return 0, invalid("Event.Schema", e.Schema, "zero or more")
+	if e.Schema < 0 || e.Schema > math.MaxInt32 {
+		return 0, invalid("Event.Schema", e.Schema, "0 to %d", math.MaxInt32)
 	}
 	if len(e.Tags) > maxTags {
 		return 0, invalid("Event.Tags", fmt.Sprintf("%d tags", len(e.Tags)), "at most %d", maxTags)
@@ -189,7 +190,7 @@ func (c Checkpoint) Validate(name string) error {
 	switch {
 	case name == "" || len(name) > maxCheckpoint || !isUTF8(name):
 		return invalid("checkpoint name", shown(name), "1 to %d bytes of UTF-8 without NUL", maxCheckpoint)
-	case strings.HasPrefix(name, "track/"):
+	case strings.HasPrefix(name, trackPrefix):
 		return invalid("checkpoint name", shown(name), `"track/" is written by Track alone`)
 	case len(c.Data) > maxData:
 		return invalid("Checkpoint.Data", fmt.Sprintf("%d bytes", len(c.Data)), "at most %d", maxData)

@@ -32,7 +32,7 @@ func TestErrorsNameTheFieldTheValueAndWhatIsAllowed(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	for want, err := range map[string]error{
 		`Event.Stream: "` + long[:64] + `"... (300 bytes), at most 255 bytes of UTF-8 without NUL (events[0])`: eventsource.Validate([]eventsource.Event{{Type: "t", Stream: long}}),
-		`Event.Schema: -1, zero or more (events[0])`:                                                           eventsource.Validate([]eventsource.Event{{Type: "t", Schema: -1}}),
+		`Event.Schema: -1, 0 to 2147483647 (events[0])`:                                                        eventsource.Validate([]eventsource.Event{{Type: "t", Schema: -1}}),
 		`Condition: AtVersion("", 3), a stream or source that is not empty (conditions[0])`:                    eventsource.Validate(nil, eventsource.AtVersion("", 3)),
 		`ReadOptions.Limit: -1, zero or more`:                                                                  eventsource.ReadOptions{Limit: -1}.Validate(),
 		`checkpoint name: "track/x", "track/" is written by Track alone`:                                       eventsource.Checkpoint{}.Validate("track/x"),

@@ -54,7 +54,7 @@ type Chunks[T any] struct {
 	dir atomic.Pointer[[]*[chunk]T]
 }
 
-const chunk = 1024
+const chunk = 256
 
 // At returns the i-th element, which Grow has covered.
 func (c *Chunks[T]) At(i uint32) *T { return &(*c.dir.Load())[i/chunk][i%chunk] }
