@@ -24,7 +24,7 @@ const (
 	eventPayload = 256
 )
 
-func eventsourceRows() []row {
+func eventsourceMemoryRows() []row {
 	return []row{
 		{name: "eventsource: Memory W1, append to 10,000 streams", ours: benchMemory(plain), peers: []peer{
 			{"eventhorizon v0.17.0 memory, Save", benchEventhorizon, 0.3},
