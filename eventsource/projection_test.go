@@ -324,3 +324,18 @@ func TestWaitFor(t *testing.T) {
 		assert.ErrorIs(t, r.end(), errStopped)
 	})
 }
+
+// A store in the process says when a checkpoint has moved: no poll in between.
+func TestWaitForIsToldByMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := eventsource.NewMemory()
+		p := balances(1)
+		p.Apply = func(context.Context, eventsource.Batch) error { time.Sleep(time.Second + 777*time.Microsecond); return nil }
+		r := start(t.Context(), p, m, m)
+		last := fill(t, m, 1, 1)
+		begin := time.Now()
+		require.NoError(t, p.WaitFor(t.Context(), m, last))
+		assert.Equal(t, time.Second+777*time.Microsecond, time.Since(begin))
+		assert.ErrorIs(t, r.end(), errStopped)
+	})
+}
