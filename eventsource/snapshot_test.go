@@ -197,3 +197,21 @@ func TestWithinTakesNoSnapshot(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, eventsource.Checkpoint{}, cp)
 }
+
+// T26: no bytes in a snapshot's place change what a command decides on.
+func FuzzSnapshotBytes(f *testing.F) {
+	f.Add(uint64(3), []byte(`{"type":"eventsource_test.account","version":2,"id":"x","state":{"Balance":5}}`))
+	f.Add(uint64(1), []byte(`{"type":"eventsource_test.account","version":18446744073709551615,"id":"","state":null}`))
+	f.Add(uint64(0), []byte(`[`))
+	f.Fuzz(func(t *testing.T, position uint64, data []byte) {
+		m := eventsource.NewMemory()
+		put(t, m, "a", opened{"ann"}, deposited{10}, deposited{20})
+		cp := eventsource.Checkpoint{Position: eventsource.Position(position), Epoch: 1, Data: data}
+		if err := m.SaveCheckpoint(t.Context(), snapName, eventsource.Checkpoint{}, cp, nil); err != nil {
+			return // more than a store keeps
+		}
+		out, err := snapped(2).Handle(t.Context(), m, accounts, scope("a"), 5)
+		require.NoError(t, err)
+		assert.Equal(t, account{"ann", 35, 4}, out.State)
+	})
+}
