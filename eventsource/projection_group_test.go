@@ -18,14 +18,12 @@ import (
 	"github.com/keelson-go/keelson/internal/require"
 )
 
-// process is the Checkpoints of one process, which can lose its connection, or
-// be paused as by SIGSTOP: then its calls hang until it wakes up.
+// process is the Checkpoints of one process, which can lose its connection.
 type process struct {
 	eventsource.Checkpoints
 
-	mu     sync.Mutex
-	cut    bool
-	paused chan struct{}
+	mu  sync.Mutex
+	cut bool
 }
 
 var errCut = errors.New("connection refused")
@@ -36,23 +34,10 @@ func (p *process) set(cut bool) {
 	p.cut = cut
 }
 
-// pause makes calls hang until wake.
-func (p *process) pause() (wake func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	paused := make(chan struct{})
-	p.paused = paused
-	return func() { close(paused) }
-}
-
 func (p *process) ready() error {
 	p.mu.Lock()
-	cut, paused := p.cut, p.paused
-	p.mu.Unlock()
-	if paused != nil {
-		<-paused
-	}
-	if cut {
+	defer p.mu.Unlock()
+	if p.cut {
 		return errCut
 	}
 	return nil

@@ -129,6 +129,28 @@ func TestSnapshotOfAnotherVersion(t *testing.T) {
 	}
 }
 
+// T26: two deciders that share a version and a stream do not share snapshots:
+// the same JSON means something else to the other.
+func TestSnapshotOfAnotherState(t *testing.T) {
+	type largest struct{ Balance int }
+	other := eventsource.Decider[add, accountEvent, largest]{
+		Version: "v1", SnapshotEvery: 1,
+		Evolve: func(s largest, e accountEvent) largest {
+			d, _ := e.(deposited)
+			return largest{max(s.Balance, d.Cents)}
+		},
+		Decide: func(largest, add) ([]accountEvent, error) { return []accountEvent{deposited{1}}, nil },
+	}
+	m := eventsource.NewMemory()
+	for range 2 {
+		_, err := snapped(1).Handle(t.Context(), m, accounts, scope("a"), 5)
+		require.NoError(t, err)
+		out, err := other.Handle(t.Context(), m, accounts, scope("a"), 0)
+		require.NoError(t, err)
+		assert.Equal(t, largest{5}, out.State)
+	}
+}
+
 // A key that is older than the snapshot is found by its id.
 func TestRepeatOlderThanTheSnapshot(t *testing.T) {
 	m := eventsource.NewMemory()
