@@ -330,7 +330,10 @@ func TestWaitForIsToldByMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := eventsource.NewMemory()
 		p := balances(1)
-		p.Apply = func(context.Context, eventsource.Batch) error { time.Sleep(time.Second + 777*time.Microsecond); return nil }
+		p.Apply = func(context.Context, eventsource.Batch) error {
+			time.Sleep(time.Second + 777*time.Microsecond)
+			return nil
+		}
 		r := start(t.Context(), p, m, m)
 		last := fill(t, m, 1, 1)
 		begin := time.Now()
