@@ -40,7 +40,7 @@ func (t *try[C, E, S]) begin(ctx context.Context) {
 	}
 	b := &t.base
 	b.name = "snapshot/" + t.d.Version + "/" + t.in.Stream
-	if b.stored, b.err = t.store.(Checkpoints).LoadCheckpoint(ctx, b.name); b.err != nil || len(b.stored.Data) == 0 {
+	if b.stored, b.err = t.store.(Checkpoints).LoadCheckpoint(ctx, b.name); b.err != nil || b.stored.Epoch == 0 {
 		return
 	}
 	var snap snapshot
