@@ -277,3 +277,31 @@ func TestConflictAboveHeadIsWaitedFor(t *testing.T) {
 		assert.Equal(t, 2, out.Attempts)
 	})
 }
+
+// A caller whose own deposit is committed, but above a Head that some open
+// transaction holds back, is not told that there is no money.
+func TestRefusalSeesWhatIsCommitted(t *testing.T) {
+	for _, cmd := range []add{-2, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newLateStore()
+			event := eventsource.Event{Type: "account.deposited", Data: []byte(`{"cents":1}`)}
+			_, err := s.Append(t.Context(), []eventsource.Event{event})
+			require.NoError(t, err)
+			end := s.hold(eventsource.Event{Type: "elsewhere"})
+			_, err = s.Append(t.Context(), []eventsource.Event{event})
+			require.NoError(t, err)
+			in := eventsource.Scope{Within: eventsource.Query{{Types: accounts.Types()}}}
+
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errStopped)
+			defer cancel()
+			_, err = adder.Handle(ctx, s, accounts, in, cmd)
+			assert.ErrorIs(t, err, errStopped)
+
+			time.AfterFunc(time.Hour, func() { end(true) })
+			out, err := adder.Handle(t.Context(), s, accounts, in, cmd)
+			require.NoError(t, err)
+			assert.Equal(t, 2+int(cmd), out.State.Balance)
+			assert.Equal(t, 2, out.Attempts)
+		})
+	}
+}
