@@ -312,6 +312,9 @@ func TestWaitFor(t *testing.T) {
 		err := p.WaitFor(ctx, l, 0)
 		assert.ErrorIs(t, err, errStopped, "a missing checkpoint is not there yet, even for 0")
 		assert.Equal(t, time.Hour, time.Since(begin))
+		group := eventsource.Checkpoint{Epoch: 1, Data: []byte(`{"partitions":2,"members":[],"owners":["",""]}`)}
+		require.NoError(t, l.SaveCheckpoint(t.Context(), "projection/balances@1", eventsource.Checkpoint{}, group, nil))
+		assert.ErrorIs(t, p.WaitFor(ctx, l, 0), errStopped, "the group is there, and its partitions are not")
 
 		p.Apply = func(ctx context.Context, b eventsource.Batch) error { time.Sleep(time.Minute); return write(ctx, b) }
 		r := start(t.Context(), p, m, l)
