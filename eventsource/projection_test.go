@@ -314,7 +314,9 @@ func TestWaitFor(t *testing.T) {
 		assert.Equal(t, time.Hour, time.Since(begin))
 		group := eventsource.Checkpoint{Epoch: 1, Data: []byte(`{"partitions":2,"members":[],"owners":["",""]}`)}
 		require.NoError(t, l.SaveCheckpoint(t.Context(), "projection/balances@1", eventsource.Checkpoint{}, group, nil))
-		assert.ErrorIs(t, p.WaitFor(ctx, l, 0), errStopped, "the group is there, and its partitions are not")
+		ctx2, cancel2 := context.WithTimeoutCause(t.Context(), time.Hour, errStopped)
+		defer cancel2()
+		assert.ErrorIs(t, p.WaitFor(ctx2, l, 0), errStopped, "the group is there, and its partitions are not")
 
 		p.Apply = func(ctx context.Context, b eventsource.Batch) error { time.Sleep(time.Minute); return write(ctx, b) }
 		r := start(t.Context(), p, m, l)
