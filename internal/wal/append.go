@@ -126,8 +126,12 @@ func (l *Log) Seal() {
 
 // Wait returns nil when the record is durable. If ctx ends before, the error
 // matches ErrUncertain and the cause, and the record will be written all the
-// same. Else the error is ErrUncertain, ErrPoisoned or ErrClosed.
+// same. Else the error is ErrUncertain, ErrPoisoned or ErrClosed. The zero
+// Ticket stands for nothing and waits for nothing.
 func (t Ticket) Wait(ctx context.Context) error {
+	if t.batch == nil {
+		return nil
+	}
 	select {
 	case <-t.batch.done:
 		return t.batch.err
@@ -208,8 +212,8 @@ func (l *Log) sync(s *segment) error {
 func (l *Log) publish(b *batch) {
 	l.durable.Store(uint64(b.last()))
 	l.durableEnd.Store(uint64(b.end()))
-	if l.cfg.OnDurable != nil {
-		l.cfg.OnDurable(b.last())
+	if l.cfg.OnBatch != nil {
+		l.cfg.OnBatch(b.last(), nil)
 	}
 	l.mu.Lock()
 	l.flight = nil
@@ -237,6 +241,9 @@ func (l *Log) poison(err error) {
 	l.stats.Poisoned = err.Error()
 	l.mu.Unlock()
 	l.room.close(l.dead.err)
+	if l.cfg.OnBatch != nil {
+		l.cfg.OnBatch(l.Durable(), l.dead.err)
+	}
 	close(flight.done)
 	for _, b := range queue {
 		b.err = l.dead.err

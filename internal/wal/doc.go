@@ -34,7 +34,7 @@
 //	 0  kind << 28 | length of the payload, u32
 //	 4  CRC-32C of salt, kind and length, number, payload, u32
 //	 8  number, u64
-//	16  payload, at most 64 MiB
+//	16  payload, less than 256 MiB
 //
 // A frame of kind 1 is a record. The number under the checksum rejects frames
 // of an earlier life of the same bytes, the salt frames that the data of a

@@ -7,8 +7,9 @@ import (
 	"hash/crc32"
 )
 
-// MaxRecord is the most bytes that a record may have.
-const MaxRecord = 64 << 20
+// MaxRecord is the most bytes that a record may have: what its length has bits
+// for.
+const MaxRecord = 1<<lengthBits - 1
 
 const (
 	frameSize = 16 // what stands before a payload
@@ -47,7 +48,7 @@ func parseHead(frame []byte) (h head, ok bool) {
 	h = head{word >> lengthBits, int(word & (1<<lengthBits - 1)), LSN(binary.LittleEndian.Uint64(frame[8:]))}
 	switch h.kind {
 	case kindRecord:
-		return h, h.length <= MaxRecord
+		return h, true
 	case kindMark, kindClean:
 		return h, h.length == markSize-frameSize
 	}

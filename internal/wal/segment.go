@@ -75,6 +75,9 @@ func (l *Log) begin(first LSN, base Ref) error {
 // setSegments publishes a new list to readers.
 func (l *Log) setSegments(list []*segment) { l.segments.Store(&list) }
 
+// Sealed returns how many segments there are before the last one.
+func (l *Log) Sealed() int { return len(*l.segments.Load()) - 1 }
+
 // Segments describes the files of the log, oldest first; the last one is written
 // to, and described as far as it is durable.
 func (l *Log) Segments() []Segment {

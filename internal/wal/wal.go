@@ -63,10 +63,11 @@ type Config struct {
 	// means none is skipped.
 	Sealed func(Segment) (skip bool, err error)
 
-	// OnDurable is called after each batch, before its tickets are served, with
-	// the number of the last durable record: on the goroutine that writes, one
-	// call at a time, with no lock held. Nil means nobody cares.
-	OnDurable func(LSN)
+	// OnBatch is called after each batch, before its tickets are served, with
+	// the number of the last durable record, and once with the error that
+	// poisons the log: on the goroutine that writes, one call at a time, with no
+	// lock held. Nil means nobody cares.
+	OnBatch func(durable LSN, err error)
 }
 
 // Segment describes one file of a log.
