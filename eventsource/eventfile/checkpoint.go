@@ -38,10 +38,10 @@ type checkpoints struct {
 
 	mu      sync.Mutex
 	byName  map[string]checkpoint
-	total   int64 // bytes of records in the log
-	live    int64 // of those, bytes of use
+	total   int64      // bytes of records in the log
+	live    int64      // of those, bytes of use
 	last    wal.Ticket // of the record enqueued last
-	rewrite bool // is under way
+	rewrite bool       // is under way
 	closed  bool
 
 	background sync.WaitGroup

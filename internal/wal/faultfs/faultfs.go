@@ -175,13 +175,17 @@ func (f *FS) Set(name string, data []byte) {
 	f.disk[name] = f.files[name]
 }
 
-// step counts an operation and asks the hook. The caller has locked f.mu.
+// step counts an operation and asks the hook, with no lock held: the hook may
+// wait while others read.
 func (f *FS) step(kind, name string) error {
+	f.mu.Lock()
 	f.ops++
-	if f.Hook == nil {
+	op, hook := Op{f.ops, kind, name}, f.Hook
+	f.mu.Unlock()
+	if hook == nil {
 		return nil
 	}
-	if err := f.Hook(Op{f.ops, kind, name}); err != nil {
+	if err := hook(op); err != nil {
 		return fmt.Errorf("%s %s: %w", kind, name, err)
 	}
 	return nil
@@ -212,13 +216,15 @@ func (u unlocker) Close() error {
 
 // Open implements wal.FS.
 func (f *FS) Open(name string, create bool) (wal.File, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	i := f.files[name]
 	if create {
 		if err := f.step("create", name); err != nil {
 			return nil, err
 		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := f.files[name]
+	if create {
 		if i != nil {
 			return nil, fs.ErrExist
 		}
@@ -246,11 +252,11 @@ func (f *FS) List(dir string) (map[string]int64, error) {
 
 // Remove implements wal.FS.
 func (f *FS) Remove(name string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if err := f.step("remove", name); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.files[name] == nil {
 		return fs.ErrNotExist
 	}
@@ -260,11 +266,11 @@ func (f *FS) Remove(name string) error {
 
 // SyncDir implements wal.FS.
 func (f *FS) SyncDir(dir string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if err := f.step("syncdir", dir); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	maps.DeleteFunc(f.disk, func(name string, _ *inode) bool { return strings.HasPrefix(name, dir) && f.files[name] == nil })
 	for name, i := range f.files {
 		if strings.HasPrefix(name, dir) {
@@ -284,12 +290,12 @@ type file struct {
 var errShort = errors.New("half of it was written")
 
 func (h *file) WriteAt(p []byte, off int64) (int, error) {
+	err := h.fs.step("write", h.name)
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
 	if h.closed {
 		return 0, fs.ErrClosed
 	}
-	err := h.fs.step("write", h.name)
 	if err != nil {
 		p = p[:len(p)/2]
 		err = fmt.Errorf("%w: %w", errShort, err)
@@ -317,23 +323,23 @@ func (h *file) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (h *file) Truncate(size int64) error {
-	h.fs.mu.Lock()
-	defer h.fs.mu.Unlock()
 	if err := h.fs.step("truncate", h.name); err != nil {
 		return err
 	}
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
 	h.inode.data = resize(h.inode.data, size)
 	h.inode.dirty = append(h.inode.dirty, change{off: size})
 	return nil
 }
 
 func (h *file) Sync() error {
+	err := h.fs.step("sync", h.name)
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
 	if h.closed {
 		return fs.ErrClosed
 	}
-	err := h.fs.step("sync", h.name)
 	if err != nil {
 		h.inode.disk = settle(h.fs.rnd, h.inode.disk, h.inode.dirty)
 	} else {
