@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -188,140 +187,64 @@ func TestInvalidFromApplyEndsRun(t *testing.T) {
 	})
 }
 
-// T25: panic and Goexit in any of the user's functions. Run passes on the value
-// itself, or says what happened; nothing of the batch is saved, the leases are
-// free at once, and no goroutine is left (which the bubble checks).
-func TestPanicAndGoexitLeaveNothingBehind(t *testing.T) {
-	where := map[string]func(p *eventsource.Projection, crash func()){
-		"Apply": func(p *eventsource.Projection, crash func()) {
-			p.Apply = func(context.Context, eventsource.Batch) error { crash(); return nil }
-		},
-		"Key": func(p *eventsource.Projection, crash func()) {
-			p.Key = func(eventsource.Recorded) string { crash(); return "" }
-		},
-		"Park": func(p *eventsource.Projection, crash func()) {
-			p.MaxAttempts, p.Apply = 1, func(context.Context, eventsource.Batch) error { return errPoison }
-			p.Park = func(context.Context, eventsource.Recorded, error) error { crash(); return nil }
-		},
-		"Backoff": func(p *eventsource.Projection, crash func()) {
-			p.Apply = func(context.Context, eventsource.Batch) error { return errPoison }
-			p.Backoff = func(int) time.Duration { crash(); return 0 }
-		},
-		"OnEvent": func(p *eventsource.Projection, crash func()) {
-			p.Apply = func(context.Context, eventsource.Batch) error { return errPoison }
-			p.OnEvent = func(eventsource.Progress) { crash() }
-		},
-	}
-	for name, arm := range where {
-		for kind, crash := range map[string]func(){"panic": func() { panic(errPoison) }, "Goexit": runtime.Goexit} {
-			t.Run(name+" "+kind, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					m, l := eventsource.NewMemory(), newLedger()
-					last := fill(t, m, 4, 10)
-					p := balances(2)
-					arm(&p, crash)
-					r := start(t.Context(), p, m, l)
-					<-r.done
-					if kind == "panic" {
-						assert.Same(t, errPoison, r.thrown)
-					} else {
-						require.Error(t, r.err)
-						assert.Contains(t, r.err.Error(), "runtime.Goexit")
-					}
-					assert.Equal(t, 0, len(l.all()))
-
-					begin := time.Now()
-					r = start(t.Context(), balances(2), m, l)
-					require.NoError(t, p.WaitFor(t.Context(), l, last))
-					assert.True(t, time.Since(begin) < time.Second, "the leases were free")
-					l.exactly(t, m, eventsource.All())
-					assert.ErrorIs(t, r.end(), errStopped)
-				})
-			})
-		}
-	}
-}
-
-// T25: OnEvent also tells about the group, on Run's own goroutine.
-func TestPanicOfOnEventAboutTheGroup(t *testing.T) {
-	m := &hooked{Memory: eventsource.NewMemory(), onLoad: func(string) error { return errPoison }}
-	p := balances(1)
-	p.OnEvent = func(eventsource.Progress) { panic("no") }
-	assert.Equal(t, "no", assert.Panics(t, func() { _ = p.Run(t.Context(), m, m) }))
-}
-
-// T25: when ctx ends so does Apply's, with its cause. An Apply that returns nil
-// all the same has its batch saved, however long it takes; one that fails has
-// not. The leases are free afterwards.
-func TestCancelWhileApplyRuns(t *testing.T) {
-	for _, fails := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			m, l := eventsource.NewMemory(), newLedger()
-			last := fill(t, m, 1, 10)
-			p := balances(1)
-			p.Apply = func(ctx context.Context, b eventsource.Batch) error {
-				<-ctx.Done()
-				assert.Same(t, errStopped, context.Cause(ctx))
-				time.Sleep(time.Hour)
-				if fails {
-					return context.Cause(ctx)
-				}
+// T22: a store with transactions learns within Apply that it is fenced. That is
+// no failure of the events.
+func TestFencedWithinApplyIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, l := eventsource.NewMemory(), newLedger()
+		last := fill(t, m, 1, 3)
+		p := balances(1)
+		p.MaxAttempts = 1
+		var steps log
+		p.OnEvent = steps.add
+		first := true
+		p.Apply = func(ctx context.Context, b eventsource.Batch) error {
+			if !first {
 				return write(ctx, b)
 			}
-			r := start(t.Context(), p, m, l)
-			time.Sleep(time.Second)
-			r.stop()
-			// Another one waits for as long as Apply takes.
-			second := balances(1)
-			r2 := start(t.Context(), second, m, l)
-			time.Sleep(30 * time.Minute)
-			assert.Equal(t, 0, len(l.all()))
-			<-r.done
-			assert.ErrorIs(t, r.err, errStopped)
-			if !fails {
-				l.exactly(t, m, eventsource.All())
-			}
-			require.NoError(t, p.WaitFor(t.Context(), l, last))
-			assert.ErrorIs(t, r2.end(), errStopped)
-			l.exactly(t, m, eventsource.All())
-		})
-	}
-}
-
-// A store that hangs after ctx has ended holds Run for a Lease and no longer.
-func TestStoreThatHangsAtTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := eventsource.NewMemory()
-		fill(t, m, 1, 1)
-		hang := false
-		cps := hanging{m, &hang}
-		p := balances(1)
-		p.Lease = 9 * time.Second
-		p.Apply = func(context.Context, eventsource.Batch) error { hang = true; return nil }
-		r := start(t.Context(), p, m, cps)
-		time.Sleep(time.Second)
-		begin := time.Now()
+			first = false
+			const name = "projection/balances@1/0"
+			now, err := l.LoadCheckpoint(ctx, name)
+			assert.NoError(t, err)
+			assert.NoError(t, l.Checkpoints.SaveCheckpoint(ctx, name, now, eventsource.Checkpoint{Epoch: now.Epoch + 1}, nil))
+			return fmt.Errorf("commit: %w", eventsource.ErrFenced)
+		}
+		r := start(t.Context(), p, m, l)
+		require.NoError(t, p.WaitFor(t.Context(), l, last))
+		l.exactly(t, m, eventsource.All())
 		assert.ErrorIs(t, r.end(), errStopped)
-		assert.True(t, time.Since(begin) <= 2*p.Lease, time.Since(begin))
+		assert.ErrorIs(t, steps.all()[0].Err, eventsource.ErrFenced)
+		assert.Equal(t, 2, len(steps.all()))
 	})
 }
 
-type hanging struct {
-	*eventsource.Memory
-	hang *bool
-}
-
-func (h hanging) SaveCheckpoint(ctx context.Context, name string, old, new eventsource.Checkpoint, apply func(context.Context) error) error {
-	return h.Memory.SaveCheckpoint(ctx, name, old, new, func(context.Context) error {
-		if apply != nil {
-			if err := apply(ctx); err != nil {
+// An outage of the database that Apply writes to parks nothing.
+func TestOutageParksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, l := eventsource.NewMemory(), newLedger()
+		proc := &process{Checkpoints: l}
+		p := balances(2)
+		p.MaxAttempts = 2
+		p.Park = func(_ context.Context, r eventsource.Recorded, _ error) error {
+			t.Error("parked: ", r.Position)
+			return nil
+		}
+		p.Apply = func(ctx context.Context, b eventsource.Batch) error {
+			if err := proc.ready(); err != nil {
 				return err
 			}
+			return write(ctx, b)
 		}
-		if *h.hang {
-			<-ctx.Done()
-			return context.Cause(ctx)
+		r := start(t.Context(), p, m, proc)
+		for range 20 {
+			proc.set(true)
+			fill(t, m, 4, 3)
+			time.Sleep(7 * time.Second)
+			proc.set(false)
+			time.Sleep(5 * time.Second)
 		}
-		return nil
+		require.NoError(t, p.WaitFor(t.Context(), l, fill(t, m, 4, 1)))
+		l.exactly(t, m, eventsource.All())
+		assert.ErrorIs(t, r.end(), errStopped)
 	})
 }

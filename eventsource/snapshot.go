@@ -45,7 +45,7 @@ func (t *try[C, E, S]) begin(ctx context.Context) {
 	}
 	var snap snapshot
 	var state S
-	if json.Unmarshal(b.stored.Data, &snap) != nil || snap.Type != typeName[S]() || snap.Version == 0 ||
+	if json.Unmarshal(b.stored.Data, &snap) != nil || snap.Type != typeName[S]() || snap.Version == 0 || snap.ID == "" ||
 		json.Unmarshal(snap.State, &state) != nil {
 		b.unfit = true
 		return
