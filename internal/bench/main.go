@@ -124,6 +124,7 @@ func packages() []struct {
 		{"retry", retryRows()},
 		{"sharding", shardingRows()},
 		{"eventsource", slices.Concat(eventsourceMemoryRows(), eventsourceFoldRows())},
+		{"eventfile", eventfileRows()},
 	}
 }
 
