@@ -18,7 +18,8 @@ import (
 	"github.com/keelson-go/keelson/internal/require"
 )
 
-// process is the Checkpoints of one process, which can lose its connection.
+// process is the Checkpoints of one process, which can lose its connection. A
+// save finds that out after apply, when it comes to write.
 type process struct {
 	eventsource.Checkpoints
 
@@ -51,9 +52,6 @@ func (p *process) LoadCheckpoint(ctx context.Context, name string) (eventsource.
 }
 
 func (p *process) SaveCheckpoint(ctx context.Context, name string, old, new eventsource.Checkpoint, apply func(context.Context) error) error {
-	if err := p.ready(); err != nil {
-		return err
-	}
 	return p.Checkpoints.SaveCheckpoint(ctx, name, old, new, func(ctx context.Context) error {
 		if apply != nil {
 			if err := apply(ctx); err != nil {
