@@ -186,7 +186,7 @@ BEGIN
                 SELECT e.version INTO found FROM keelson_events e WHERE e.stream = cond ->> 's'
                     ORDER BY e.stream DESC, e.version DESC LIMIT 1;
                 found := coalesce(found, 0);
-                IF found = (cond ->> 'n')::bigint OR cond ->> 'k' = 'e' AND found > 0 THEN
+                IF cond ->> 'k' = 'v' AND found = (cond ->> 'n')::bigint OR cond ->> 'k' = 'e' AND found > 0 THEN
                     found := NULL; -- it holds
                 END IF;
             WHEN 'n' THEN

@@ -13,7 +13,7 @@ import (
 //
 // Scripts are written with DefaultPrefix, so that they run in psql and sqlite3
 // as they are. A statement ends with a semicolon at the end of a line before an
-// empty one, or at the end of the script.
+// empty one, outside $$, or at the end of the script.
 type Schema struct {
 	Part    string // "eventsql": a row of the table <prefix>schema, which all parts share
 	Prefix  string
@@ -107,8 +107,14 @@ func (s Schema) newer(version int) error {
 // Statements splits a script, with the prefix in place.
 func (s Schema) Statements(script string) (all []string) {
 	script = strings.ReplaceAll(script, DefaultPrefix, s.Prefix)
-	for statement := range strings.SplitSeq(strings.TrimSpace(script), ";\n\n") {
-		all = append(all, statement)
+	statement := ""
+	for part := range strings.SplitSeq(strings.TrimSpace(script), ";\n\n") {
+		statement += part
+		if strings.Count(statement, "$$")%2 == 1 { // within the body of a function
+			statement += ";\n\n"
+			continue
+		}
+		all, statement = append(all, statement), ""
 	}
 	return all
 }
