@@ -265,20 +265,19 @@ const (
 // all.
 func (p pageSize) next(left int) int {
 	n := firstPage
-	if p.events > 0 {
-		n = min(maxPage, max(1, pageBytes/(1+p.bytes/p.events)))
+	switch {
+	case p.events > 0:
+		budget := min(maxPage, pageBytes/(1+p.bytes/p.events))
+		for n = 1; 4*n <= budget; {
+			n *= 4 // 1, 4, 16, 64, 256, 1024
+		}
+	case left > 0:
+		n = maxPage
 	}
 	if left > 0 {
 		n = min(n, left)
 	}
-	size := 1
-	for size < n {
-		size *= 4 // 1, 4, 16, 64, 256, 1024
-	}
-	if size > n && p.events > 0 && left == 0 {
-		size /= 4 // within the budget
-	}
-	return size
+	return n
 }
 
 func (p *pageSize) learn(page []eventsource.Recorded) {
