@@ -44,6 +44,15 @@ func (l line) until(t *testing.T, query string, args ...any) {
 	}
 }
 
+// warm readies the pool's connection: pgx pings one at its first reuse, and
+// prepares a statement at its first use.
+func (l line) warm(t *testing.T) {
+	t.Helper()
+	for range 3 {
+		appended(t, l.store, one("warm"))
+	}
+}
+
 // T19: the connection is cut while the append waits in the server, which goes
 // on to commit it; while its answer is under way; and before it got there. It
 // is sent once more each time, and the event is there exactly once.
@@ -51,7 +60,7 @@ func TestACutConnectionLeavesExactlyOneEvent(t *testing.T) {
 	server := engine.Postgres(t)
 	for _, group := range []int{1, 16} {
 		l := newLine(t, server, eventsql.Config{GroupCommit: group})
-		appended(t, l.store, one("warm"))
+		l.warm(t)
 		sent := func(stream string, events []eventsource.Event) chan error {
 			done := make(chan error, 1)
 			go func() {
@@ -83,6 +92,7 @@ func TestACutConnectionLeavesExactlyOneEvent(t *testing.T) {
 		check("in", done)
 
 		// after: it is committed and the answer is lost
+		l.warm(t)
 		require.NoError(t, l.proxy.Set(engine.Fault{Stall: engine.ToClient}))
 		done = sent("after", one("after"))
 		l.until(t, "SELECT count(*) = 1 FROM "+prefixOf(t, l)+"events WHERE stream = 'after'")
@@ -91,6 +101,7 @@ func TestACutConnectionLeavesExactlyOneEvent(t *testing.T) {
 		check("after", done)
 
 		// before: it has not arrived
+		l.warm(t)
 		require.NoError(t, l.proxy.Set(engine.Fault{Stall: engine.ToTarget}))
 		done = sent("before", one("before"))
 		l.until(t, "SELECT pg_sleep(0.05) IS NOT NULL")
@@ -114,7 +125,7 @@ func prefixOf(t *testing.T, l line) (prefix string) {
 // reported. So is a second loss.
 func TestALossThatCannotBeResolvedIsReported(t *testing.T) {
 	l := newLine(t, engine.Postgres(t), eventsql.Config{})
-	appended(t, l.store, one("warm"))
+	l.warm(t)
 	require.NoError(t, l.proxy.Set(engine.Fault{Stall: engine.ToClient}))
 	done := make(chan error, 1)
 	go func() {
@@ -127,7 +138,7 @@ func TestALossThatCannotBeResolvedIsReported(t *testing.T) {
 	assert.Zero(t, l.store.Stats().Resent)
 
 	require.NoError(t, l.proxy.Set(engine.Fault{}))
-	appended(t, l.store, one("warm"))
+	l.warm(t)
 	require.NoError(t, l.proxy.Set(engine.Fault{Stall: engine.ToClient}))
 	go func() {
 		_, err := l.store.Append(context.Background(), one("twice"))

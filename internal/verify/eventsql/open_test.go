@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -21,34 +20,32 @@ import (
 // A backend is a database with a driver.
 type backend struct {
 	name string
-	// start makes a function that opens the same empty database each time.
-	start func(t *testing.T) func() *sql.DB
+	// source makes an empty database, and returns what opens it.
+	source func(t *testing.T) (driver, source string)
 }
 
 // backends is completed by mattn_test.go where cgo builds.
 var backends = []backend{
-	{"postgres-pgx", func(t *testing.T) func() *sql.DB { return postgres(t, "pgx") }},
-	{"postgres-pq", func(t *testing.T) func() *sql.DB { return postgres(t, "postgres") }},
-	{"sqlite-modernc", func(t *testing.T) func() *sql.DB {
-		return sqlite(t, "sqlite", "?_pragma=journal_mode(WAL)&_pragma=busy_timeout(0)")
+	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", engine.Postgres(t).URL() }},
+	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", engine.Postgres(t).URL() }},
+	{"sqlite-modernc", func(t *testing.T) (string, string) {
+		return "sqlite", "file:" + t.TempDir() + "/events.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(0)"
 	}},
 }
 
 // onEach runs a test on every backend.
 func onEach(t *testing.T, test func(t *testing.T, open func() *sql.DB)) {
 	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) { test(t, b.start(t)) })
+		t.Run(b.name, func(t *testing.T) {
+			driver, source := b.source(t)
+			test(t, func() *sql.DB { return openDB(t, driver, source) })
+		})
 	}
 }
 
 func postgres(t *testing.T, driver string) func() *sql.DB {
 	server := engine.Postgres(t)
 	return func() *sql.DB { return openDB(t, driver, server.URL()) }
-}
-
-func sqlite(t *testing.T, driver, parameters string) func() *sql.DB {
-	file := filepath.Join(t.TempDir(), "events.db")
-	return func() *sql.DB { return openDB(t, driver, "file:"+file+parameters) }
 }
 
 func openDB(t *testing.T, driver, source string) *sql.DB {
