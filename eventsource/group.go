@@ -16,7 +16,8 @@ type groupState struct {
 	Owners     []string `json:"owners"`  // of each partition, "" for nobody
 }
 
-// A member is one Run. Its beat grows as long as it lives.
+// A member is one Run. Its beat grows as long as it lives, also over a time in
+// which the others thought otherwise.
 type member struct {
 	ID   string `json:"id"`
 	Beat uint64 `json:"beat"`
@@ -78,7 +79,7 @@ type move struct {
 	me      string
 	silent  func(member) bool // has not been heard of for the length of a lease
 	running func(i int) bool  // this Run still works on partition i
-	beat    bool
+	beat    uint64            // greater than any that this Run has written
 	leaving bool
 }
 
@@ -95,9 +96,7 @@ func (g groupState) next(m move) (to groupState, aim []string) {
 	if !found {
 		to.Members = slices.Insert(to.Members, i, member{ID: m.me})
 	}
-	if m.beat || !found {
-		to.Members[i].Beat++
-	}
+	to.Members[i].Beat = m.beat
 	ids := to.ids()
 	for i, owner := range to.Owners {
 		if !slices.Contains(ids, owner) {

@@ -126,8 +126,15 @@ func (r *run) tick(ctx, workers context.Context) (time.Duration, error) {
 	}
 	r.failures++
 	r.p.report(Progress{Partition: -1, Attempt: r.failures, Err: err})
-	return min(r.p.Backoff(r.failures), r.pulse()), nil
+	wait := min(r.p.Backoff(r.failures), r.pulse())
+	if left := r.left(); left > 0 { // be there when it is over
+		wait = min(wait, left)
+	}
+	return wait, nil
 }
+
+// left is how long this Run may still call its partitions its own.
+func (r *run) left() time.Duration { return time.Until(r.seat.beaten.Add(r.p.Lease)) }
 
 // pulse is the time between two looks at the group.
 func (r *run) pulse() time.Duration { return max(r.p.Lease/10, time.Millisecond) }
@@ -137,12 +144,12 @@ func (r *run) pulse() time.Duration { return max(r.p.Lease/10, time.Millisecond)
 func (r *run) sit(ctx context.Context, leaving bool) (groupState, []string, error) {
 	patience := r.p.Lease / 3
 	if len(r.workers) > 0 {
-		patience = time.Until(r.seat.beaten.Add(r.p.Lease))
+		patience = r.left()
 	}
 	limited, cancel := context.WithTimeout(ctx, max(patience, r.pulse()))
 	defer cancel()
 	state, aim, err := r.seat.sit(limited, func(i int) bool { return r.workers[i] != nil }, leaving)
-	if time.Since(r.seat.beaten) >= r.p.Lease {
+	if r.left() <= 0 {
 		for _, w := range r.workers {
 			w.lose(ErrFenced)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 )
@@ -15,6 +16,7 @@ type seat struct {
 	cps    Checkpoints
 	id     string
 	heard  map[string]heard
+	beat   uint64
 	beaten time.Time // when the last beat that arrived was sent
 	replay Position
 }
@@ -35,11 +37,11 @@ func (s *seat) sit(ctx context.Context, running func(i int) bool, leaving bool) 
 			return state, nil, err
 		}
 		now := time.Now()
-		beat := now.Sub(s.beaten) >= s.p.Lease/3
-		next, aim := state.next(move{me: s.id, silent: s.silent(now), running: running, beat: beat, leaving: leaving})
-		if !beat && same(state, next) {
+		next, aim := state.next(move{me: s.id, silent: s.silent(now), running: running, beat: s.beat + 1, leaving: leaving})
+		if now.Sub(s.beaten) < s.p.Lease/3 && same(state, next) {
 			return next, aim, nil
 		}
+		s.beat++
 		data, err := json.Marshal(next)
 		if err != nil {
 			return state, nil, err
@@ -50,6 +52,7 @@ func (s *seat) sit(ctx context.Context, running func(i int) bool, leaving bool) 
 		}
 		if err == nil {
 			s.beaten = now
+			maps.DeleteFunc(s.heard, func(id string, _ heard) bool { return !slices.Contains(next.ids(), id) })
 		}
 		return next, aim, err
 	}
@@ -82,6 +85,7 @@ func (s *seat) silent(now time.Time) func(member) bool {
 	}
 }
 
+// same leaves the beat out.
 func same(a, b groupState) bool {
-	return slices.Equal(a.Members, b.Members) && slices.Equal(a.Owners, b.Owners)
+	return slices.Equal(a.ids(), b.ids()) && slices.Equal(a.Owners, b.Owners)
 }
