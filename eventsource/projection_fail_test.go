@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -293,11 +294,11 @@ func TestStoreThatHangsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := eventsource.NewMemory()
 		fill(t, m, 1, 1)
-		hang := false
+		var hang atomic.Bool
 		cps := hanging{m, &hang}
 		p := balances(1)
 		p.Lease = 9 * time.Second
-		p.Apply = func(context.Context, eventsource.Batch) error { hang = true; return nil }
+		p.Apply = func(context.Context, eventsource.Batch) error { hang.Store(true); return nil }
 		r := start(t.Context(), p, m, cps)
 		time.Sleep(time.Second)
 		begin := time.Now()
@@ -308,7 +309,7 @@ func TestStoreThatHangsAtTheEnd(t *testing.T) {
 
 type hanging struct {
 	*eventsource.Memory
-	hang *bool
+	hang *atomic.Bool
 }
 
 func (h hanging) SaveCheckpoint(ctx context.Context, name string, old, new eventsource.Checkpoint, apply func(context.Context) error) error {
@@ -318,7 +319,7 @@ func (h hanging) SaveCheckpoint(ctx context.Context, name string, old, new event
 				return err
 			}
 		}
-		if *h.hang {
+		if h.hang.Load() {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}
