@@ -50,13 +50,14 @@ type reader struct {
 	budget  pageSize
 }
 
-// run shows the log as of one instant, although it takes several statements.
+// run shows the log as of one instant before the first event is yielded,
+// although it takes several statements.
 //
 // A single one has a snapshot, so that a short result is that. On SQLite the
-// order of commits is that of positions, so that pages in this order are, too.
-// On Postgres an event can appear between two pages and below the first, hence
-// what is not final yet is listed by one statement, and read by that list; what
-// is at or below Head does not change.
+// order of commits is that of positions: the last one bounds the rest. On
+// Postgres an event can still appear below others, hence what is not final yet
+// is listed by one statement and read by that list; what is at or below Head
+// does not change.
 func (rd *reader) run() error {
 	known := rd.s.seen.Load() // all at or below is final
 	n := rd.budget.next(rd.left)
@@ -64,33 +65,36 @@ func (rd *reader) run() error {
 	if err != nil {
 		return err
 	}
-	final := rd.s.dialect == sqldb.SQLite || rd.span.upTo > 0 && rd.span.upTo <= known
-	if len(page) < n || rd.limited && len(page) >= rd.left || final || highest(page) <= known {
-		if !rd.deliver(page) || len(page) < n {
-			return nil
-		}
+	if len(page) < n || rd.limited && len(page) >= rd.left {
+		rd.deliver(page)
+		return nil
 	}
-	if !final {
-		return rd.strictly()
+	final := rd.span.upTo > 0 && rd.span.upTo <= known
+	if rd.s.dialect == sqldb.Postgres && !final {
+		return rd.strictly(page, known)
 	}
-	if rd.s.dialect == sqldb.SQLite && !rd.span.backward {
-		// What is appended while the loop runs is not part of it.
+	if !final && !rd.span.backward {
 		head, err := rd.s.head(rd.ctx, rd.s.db)
 		if err != nil {
 			return err
 		}
 		rd.span.upTo = lower(rd.span.upTo, uint64(head))
 	}
+	if !rd.deliver(page) {
+		return nil
+	}
 	return rd.pages()
 }
 
-// strictly reads what is left of a log that changes meanwhile.
-func (rd *reader) strictly() error {
+// strictly reads a log that changes meanwhile. The first page counts if it is
+// of the part that had been final before it was read.
+func (rd *reader) strictly(page []eventsource.Recorded, known uint64) error {
 	h, err := rd.s.head(rd.ctx, rd.s.db)
 	if err != nil {
 		return err
 	}
 	head := uint64(h)
+	bound := lower(rd.span.upTo, head)
 	var late []uint64 // positions above head
 	if rd.span.upTo == 0 || rd.span.upTo > head {
 		above := rd.span
@@ -99,17 +103,26 @@ func (rd *reader) strictly() error {
 			return err
 		}
 	}
-	rd.span.upTo = lower(rd.span.upTo, head)
-	steps := []func() error{rd.pages, func() error { return rd.at(late) }}
-	if rd.span.backward {
-		steps[0], steps[1] = steps[1], steps[0]
+	settled := func() error {
+		if head == 0 { // nothing is, and 0 would be no bound
+			return nil
+		}
+		rd.span.upTo = bound
+		return rd.pages()
 	}
-	for _, step := range steps {
-		if err := step(); err != nil || rd.stopped {
+	if rd.span.backward {
+		if err := rd.at(late); err != nil || rd.stopped {
 			return err
 		}
+		return settled()
 	}
-	return nil
+	if highest(page) <= known && !rd.deliver(page) {
+		return nil
+	}
+	if err := settled(); err != nil || rd.stopped {
+		return err
+	}
+	return rd.at(late)
 }
 
 // pages reads all within the span.
