@@ -160,7 +160,7 @@ func (s *Store) AppendTx(ctx context.Context, tx *sql.Tx, events []eventsource.E
 		if err := fullySynchronous(ctx, tx); err != nil {
 			return eventsource.Result{}, err
 		}
-		v, err = (&sqliteTx{s: s, q: tx}).append(ctx, r)
+		v, err = s.appendSQLite(ctx, tx, r)
 	} else {
 		v, err = s.callAppend(ctx, tx, r, s.hash.keys(r), false)
 	}

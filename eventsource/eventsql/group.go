@@ -188,12 +188,16 @@ func (g *group) onSQLite() {
 }
 
 func (s *Store) appendAll(ctx context.Context, conn *sql.Conn, jobs []*job) ([]verdict, error) {
-	t := &sqliteTx{s: s, q: conn, prepare: conn.PrepareContext, prepared: make(map[string]*sql.Stmt)}
+	t := s.newSQLiteTx(conn)
+	t.prepare, t.prepared = conn.PrepareContext, make(map[string]*sql.Stmt)
 	defer func() {
 		for _, stmt := range t.prepared {
 			stmt.Close()
 		}
 	}()
+	if err := t.learn(ctx, streamsOf(jobs)); err != nil {
+		return nil, err
+	}
 	verdicts := make([]verdict, len(jobs))
 	for i, j := range jobs {
 		v, err := t.append(ctx, j.r)
@@ -202,20 +206,38 @@ func (s *Store) appendAll(ctx context.Context, conn *sql.Conn, jobs []*job) ([]v
 		}
 		verdicts[i] = v
 	}
-	return verdicts, nil
+	return verdicts, t.flush(ctx)
+}
+
+// streamsOf are the distinct streams that jobs write.
+func streamsOf(jobs []*job) (streams []string) {
+	for _, j := range jobs {
+		streams = append(streams, j.r.streams...)
+	}
+	slices.Sort(streams)
+	return slices.Compact(streams)
 }
 
 // onSQLite is the attempt on SQLite.
 func (s *Store) onSQLite(ctx context.Context, r *request) (v verdict, sent bool, err error) {
 	err = s.writer(ctx, func(conn *sql.Conn) error {
 		committing, err := immediate(ctx, conn, func() (err error) {
-			v, err = (&sqliteTx{s: s, q: conn}).append(ctx, r)
+			v, err = s.appendSQLite(ctx, conn, r)
 			return err
 		})
 		sent = committing
 		return err
 	})
 	return v, sent, err
+}
+
+// appendSQLite appends one request and sends it.
+func (s *Store) appendSQLite(ctx context.Context, q querier, r *request) (v verdict, err error) {
+	t := s.newSQLiteTx(q)
+	if v, err = t.append(ctx, r); err == nil {
+		err = t.flush(ctx)
+	}
+	return v, err
 }
 
 // oneByOne gives each job its own transaction, after the one that they shared

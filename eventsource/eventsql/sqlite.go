@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -24,9 +26,26 @@ type sqliteTx struct {
 	begun    bool // position and time are those of the last event
 	position uint64
 	time     int64
+	versions map[string]uint64 // of streams, as of here
+
+	events, tags pending // written by this transaction, and not sent yet
 }
 
-// append writes r, or says why not. It writes nothing before all conditions
+// pending collects rows for one statement: calling the database costs more than
+// a row.
+type pending struct {
+	rows int
+	args []any
+}
+
+// maxPending rows of ten columns keep below the 999 parameters of older builds.
+const maxPending = 64
+
+func (s *Store) newSQLiteTx(q querier) *sqliteTx {
+	return &sqliteTx{s: s, q: q, versions: make(map[string]uint64)}
+}
+
+// append writes r, or says why not; flush must follow. It writes nothing before all conditions
 // hold, so that a verdict other than isWritten leaves the transaction as it was.
 func (t *sqliteTx) append(ctx context.Context, r *request) (v verdict, err error) {
 	if r.check {
@@ -64,7 +83,7 @@ func (t *sqliteTx) insert(ctx context.Context, r *request) (v verdict, err error
 	}
 	v.versions = make([]uint64, len(r.streams))
 	for i, name := range r.streams {
-		if v.versions[i], err = t.number(ctx, t.s.sql.version, name); err != nil {
+		if v.versions[i], err = t.version(ctx, name); err != nil {
 			return v, err
 		}
 	}
@@ -81,27 +100,99 @@ func (t *sqliteTx) insert(ctx context.Context, r *request) (v verdict, err error
 }
 
 func (t *sqliteTx) insertRow(ctx context.Context, x *row, versions []uint64) error {
-	var version, tags, meta any
+	var version any
 	if x.owner > 0 {
-		version = int64(versions[x.owner-1]) + int64(x.nth)
-	}
-	if x.tagsJSON != "" {
-		tags = x.tagsJSON
-	}
-	if x.metaJSON != "" {
-		meta = x.metaJSON
+		n := versions[x.owner-1] + uint64(x.nth)
+		version, t.versions[x.streamName] = int64(n), n
 	}
 	var data any
 	if len(x.data) > 0 {
 		data = x.data
 	}
-	err := t.exec(ctx, t.s.sql.insert, int64(t.position), x.id, x.streamName, version, x.typ, int64(x.schema), tags, meta, data, t.time)
+	t.events.add(int64(t.position), x.id, x.streamName, version, x.typ, int64(x.schema), orNull(x.tagsJSON), orNull(x.metaJSON), data, t.time)
 	for _, tag := range x.tags {
-		if err == nil {
-			err = t.exec(ctx, t.s.sql.tag, tag, int64(t.position))
+		t.tags.add(tag, int64(t.position))
+	}
+	if t.events.rows < maxPending && t.tags.rows < maxPending {
+		return nil
+	}
+	return t.flush(ctx)
+}
+
+func orNull(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
+func (p *pending) add(values ...any) {
+	p.rows++
+	p.args = append(p.args, values...)
+}
+
+// flush sends what is pending.
+func (t *sqliteTx) flush(ctx context.Context) error {
+	for _, p := range []struct {
+		*pending
+		insert, row string
+	}{{&t.events, t.s.sql.insert, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"}, {&t.tags, t.s.sql.tag, "(?, ?)"}} {
+		for p.rows > 0 {
+			n := min(p.rows, maxPending)
+			args := len(p.args) / p.rows * n
+			query := p.insert + strings.Repeat(p.row+", ", n-1) + p.row
+			if err := t.exec(ctx, query, p.args[:args]...); err != nil {
+				return err
+			}
+			p.rows, p.args = p.rows-n, p.args[args:]
 		}
 	}
-	return err
+	return nil
+}
+
+// version returns the version of a stream, pending rows included.
+func (t *sqliteTx) version(ctx context.Context, stream string) (uint64, error) {
+	if n, ok := t.versions[stream]; ok {
+		return n, nil
+	}
+	n, err := t.number(ctx, t.s.sql.version, stream)
+	if err == nil {
+		t.versions[stream] = n
+	}
+	return n, err
+}
+
+// learn asks for the versions of many streams at once.
+func (t *sqliteTx) learn(ctx context.Context, streams []string) error {
+	for chunk := range slices.Chunk(streams, 10*maxPending) {
+		args := make([]any, len(chunk))
+		for i, name := range chunk {
+			args[i] = name
+			t.versions[name] = 0
+		}
+		rows, err := t.q.QueryContext(ctx, "WITH s (name) AS (VALUES (?)"+strings.Repeat(", (?)", len(chunk)-1)+") "+t.s.sql.versions, args...)
+		if err != nil {
+			return err
+		}
+		err = eachVersion(rows, t.versions)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func eachVersion(rows *sql.Rows, into map[string]uint64) error {
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var version sql.NullInt64
+		if err := rows.Scan(&name, &version); err != nil {
+			return err
+		}
+		into[name] = uint64(version.Int64)
+	}
+	return rows.Err()
 }
 
 // begin reads the end of the log.
@@ -123,11 +214,11 @@ func (t *sqliteTx) begin(ctx context.Context) error {
 // evaluate returns what is in the way of c.
 func (t *sqliteTx) evaluate(ctx context.Context, c eventsource.Condition) (found uint64, failed bool, err error) {
 	if stream, want, ok := c.Version(); ok {
-		found, err = t.number(ctx, t.s.sql.version, stream)
+		found, err = t.version(ctx, stream)
 		return found, found != want, err
 	}
 	if stream, ok := c.Exists(); ok {
-		found, err = t.number(ctx, t.s.sql.version, stream)
+		found, err = t.version(ctx, stream)
 		return found, found == 0, err
 	}
 	if source, p, ok := c.Track(); ok {
@@ -138,6 +229,9 @@ func (t *sqliteTx) evaluate(ctx context.Context, c eventsource.Condition) (found
 	if len(q) == 0 {
 		return 0, false, nil
 	}
+	if err := t.flush(ctx); err != nil {
+		return 0, false, err
+	}
 	query, args := t.s.newest(q, after)
 	err = t.q.QueryRowContext(ctx, query, args...).Scan(&found)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -147,6 +241,9 @@ func (t *sqliteTx) evaluate(ctx context.Context, c eventsource.Condition) (found
 }
 
 func (t *sqliteTx) anyKnown(ctx context.Context, r *request) (bool, error) {
+	if err := t.flush(ctx); err != nil {
+		return false, err
+	}
 	for i := range r.rows {
 		n, err := t.number(ctx, t.s.sql.known, r.rows[i].id)
 		if n > 0 || err != nil {

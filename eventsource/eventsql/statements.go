@@ -13,7 +13,7 @@ type statements struct {
 	append, head, load, insertCheckpoint, updateCheckpoint, deleteCheckpoint string
 
 	// SQLite alone
-	last, version, tracked, known, insert, tag, track string
+	last, version, versions, tracked, known, insert, tag, track string
 }
 
 func newStatements(d sqldb.Dialect, prefix string) statements {
@@ -30,15 +30,16 @@ func newStatements(d sqldb.Dialect, prefix string) statements {
 		st.head = "SELECT coalesce(max(position), 0) FROM keelson_events"
 		st.last = "SELECT position, at FROM keelson_events ORDER BY position DESC LIMIT 1"
 		st.version = "SELECT version FROM keelson_events WHERE stream = ?1 ORDER BY version DESC LIMIT 1"
+		st.versions = "SELECT name, (SELECT version FROM keelson_events WHERE stream = s.name ORDER BY version DESC LIMIT 1) FROM s"
 		st.tracked = "SELECT position FROM keelson_checkpoints WHERE name = ?1"
 		st.known = "SELECT position FROM keelson_events WHERE id = ?1"
-		st.insert = "INSERT INTO keelson_events (position, id, stream, version, type, schema, tags, meta, data, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
-		st.tag = "INSERT INTO keelson_tags (tag, position) VALUES (?1, ?2)"
+		st.insert = "INSERT INTO keelson_events (position, id, stream, version, type, schema, tags, meta, data, at) VALUES "
+		st.tag = "INSERT INTO keelson_tags (tag, position) VALUES "
 		st.track = "INSERT INTO keelson_checkpoints (name, position, epoch) VALUES (?1, ?2, 0) ON CONFLICT (name) DO UPDATE SET position = excluded.position"
 	}
 	for _, s := range []*string{
 		&st.append, &st.head, &st.load, &st.insertCheckpoint, &st.updateCheckpoint, &st.deleteCheckpoint,
-		&st.last, &st.version, &st.tracked, &st.known, &st.insert, &st.tag, &st.track,
+		&st.last, &st.version, &st.versions, &st.tracked, &st.known, &st.insert, &st.tag, &st.track,
 	} {
 		*s = strings.ReplaceAll(*s, sqldb.DefaultPrefix, prefix)
 		if d == sqldb.SQLite {
