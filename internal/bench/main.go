@@ -124,6 +124,7 @@ func packages() []struct {
 		{"breaker", slices.Concat(breakerRows(), mixedRows(), keyedRows(), limitRows())},
 		{"retry", retryRows()},
 		{"sharding", shardingRows()},
+		{"eventsource", eventsourceRows()},
 		{"eventsql", eventsqlRows()},
 	}
 }
