@@ -203,7 +203,11 @@ func (c *saving) inTx(ctx context.Context, apply func(tx *sql.Tx) error) error {
 		if err != nil {
 			return err
 		}
-		return c.within(life, tx, apply, func(context.Context) error { return nil })
+		err = c.within(life, tx, apply, func(context.Context) error { return nil })
+		if err != nil { // a COMMIT that failed, on a constraint say, can leave it open
+			conn.ExecContext(life, "ROLLBACK") //nolint:errcheck // most often there is nothing to roll back
+		}
+		return err
 	})
 }
 

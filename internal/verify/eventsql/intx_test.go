@@ -248,3 +248,37 @@ func TestInTxIsAllOrNothing(t *testing.T) {
 		assert.Equal(t, 1, n)
 	})
 }
+
+// T23: a commit that fails, here on a deferred constraint, has moved no
+// checkpoint, and leaves the store in working order.
+func TestAFailedCommitMovesNoCheckpoint(t *testing.T) {
+	onEach(t, func(t *testing.T, open func() *sql.DB) {
+		db := open()
+		s := newStore(t, db, eventsql.Config{})
+		_, _ = db.ExecContext(t.Context(), "PRAGMA foreign_keys=ON") // Postgres does not know it
+		for _, statement := range []string{
+			"CREATE TABLE counted (position bigint PRIMARY KEY)",
+			"CREATE TABLE parts (of_position bigint REFERENCES counted (position) DEFERRABLE INITIALLY DEFERRED)",
+		} {
+			_, err := db.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+		save := func(statement string) error {
+			apply := eventsql.InTx(func(ctx context.Context, tx *sql.Tx, _ eventsource.Batch) error {
+				_, err := tx.ExecContext(ctx, statement)
+				assert.NoError(t, err)
+				return nil
+			})
+			return s.SaveCheckpoint(t.Context(), "c", eventsource.Checkpoint{}, eventsource.Checkpoint{Epoch: 1}, func(ctx context.Context) error {
+				return apply(ctx, eventsource.Batch{})
+			})
+		}
+		err := save("INSERT INTO parts VALUES (1)")
+		require.Error(t, err)
+		require.NotErrorIs(t, err, eventsource.ErrFenced)
+		c, err := s.LoadCheckpoint(t.Context(), "c")
+		require.NoError(t, err)
+		assert.Zero(t, c, "the checkpoint and the rows are one")
+		require.NoError(t, save("INSERT INTO counted VALUES (1)"))
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -83,8 +84,12 @@ func TestOnlyAppendingTransactionsHoldHead(t *testing.T) {
 	require.NoError(t, err)
 	_, err = namesake.AppendTx(t.Context(), begin(t, db), one("a"))
 	require.NoError(t, err)
+	var floor int64
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT keelson_space(0)").Scan(&floor))
+	_, err = begin(t, other).ExecContext(t.Context(), "SELECT pg_advisory_xact_lock_shared($1)", floor)
+	require.NoError(t, err)
 	last := appended(t, s, one("a")).Last
-	assert.Equal(t, last, head(t, s), "other work, another database and other tables hold nothing")
+	assert.Equal(t, last, head(t, s), "other work, another database, with the same key even, and other tables hold nothing")
 
 	prepared := begin(t, db)
 	_, err = s.AppendTx(t.Context(), prepared, one("b"))
@@ -239,4 +244,31 @@ func race(t *testing.T, stores []eventsource.Store, n int, events []eventsource.
 		}
 	}
 	return won
+}
+
+// T11: the clock steps back, which is to say that the last event of the stream
+// is of the future: Time does not decrease, and AsOf stays a prefix.
+func TestTimeDoesNotDecreaseWithinAStream(t *testing.T) {
+	onEach(t, func(t *testing.T, open func() *sql.DB) {
+		db := open()
+		s := newStore(t, db, eventsql.Config{Prefix: "c_"})
+		appended(t, s, one("a"))
+		later := "at + interval '1 hour'"
+		if s.Stats().Dialect == "sqlite" {
+			later = "at + 3600000000"
+		}
+		_, err := db.ExecContext(t.Context(), "UPDATE c_events SET at = "+later)
+		require.NoError(t, err)
+		appended(t, s, one("a"))
+		var times []time.Time
+		for e, err := range s.Read(t.Context(), eventsource.Stream("a"), eventsource.ReadOptions{}) {
+			require.NoError(t, err)
+			times = append(times, e.Time)
+		}
+		require.Len(t, times, 2)
+		assert.False(t, times[1].Before(times[0]), "%v", times)
+		for range s.Read(t.Context(), eventsource.Stream("a"), eventsource.ReadOptions{AsOf: times[0].Add(-time.Microsecond)}) {
+			t.Error("the first is not there yet, so the second must not be")
+		}
+	})
 }
