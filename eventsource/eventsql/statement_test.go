@@ -46,8 +46,10 @@ func FuzzArrayLiteral(f *testing.F) {
 // appearances agree with those that read the number.
 func TestPlaceholdersCountUp(t *testing.T) {
 	q := eventsource.Query{
-		{Tags: []string{"a", "b"}, Types: []string{"t"}}, {Streams: []string{"s", "r"}, Types: []string{"t", "u"}},
-		{IDs: []string{"1", "2"}}, {},
+		{Tags: []string{"a", "b"}, Types: []string{"t"}},
+		{Streams: []string{"s", "r"}, Types: []string{"t", "u"}},
+		{IDs: []string{"1", "2"}},
+		{},
 	}
 	statement, args := eventsql.Select(sqldb.Postgres, q, 7, 10)
 	last := 0

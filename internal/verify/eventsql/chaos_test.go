@@ -21,12 +21,11 @@ import (
 // three appends that hold their positions for a random time before they end, a
 // fifth of them by ROLLBACK, some by the death of their backend.
 type storm struct {
-	store   *eventsql.Store
-	db      *sql.DB // the writers'
-	admin   *sql.DB
-	rounds  int
-	killed  bool
-	commits int // at least, of the appends in transactions
+	store  *eventsql.Store
+	db     *sql.DB // the writers'
+	admin  *sql.DB
+	rounds int
+	killed bool
 }
 
 const writers = 16

@@ -56,7 +56,7 @@ func sibling(t *testing.T, server *engine.Server, name string) string {
 
 // standbyDir is a directory for a server, which may run as another user.
 func standbyDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "keelson-standby-")
+	dir, err := os.MkdirTemp("", "keelson-standby-") //nolint:usetesting // below T.TempDir others may not enter
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir
