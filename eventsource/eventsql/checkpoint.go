@@ -39,8 +39,18 @@ func (s *Store) SaveCheckpoint(ctx context.Context, name string, old, new events
 		return err
 	}
 	c := &saving{s: s, name: name, old: old, new: new}
-	err := c.save(ctx, apply)
-	if err == nil || c.own(err) || errors.Is(err, eventsource.ErrFenced) {
+	if apply != nil {
+		defer c.end()
+		if err := apply(context.WithValue(ctx, savingKey{}, c)); err != nil {
+			return err
+		}
+		// What apply did should not be done again, even if ctx has ended by now.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), applied)
+		defer cancel()
+	}
+	err := c.save(ctx)
+	if err == nil || errors.Is(err, eventsource.ErrFenced) {
 		return err
 	}
 	if c.committing && !sqldb.RolledBack(err) {
@@ -55,40 +65,25 @@ type saving struct {
 	s          *Store
 	name       string
 	old, new   eventsource.Checkpoint
-	applyErr   error
 	committing bool
-	done       bool // InTx has done it
+
+	tx      *sql.Tx // of InTx, if that was called
+	conn    *sql.Conn
+	release func()
 }
 
 type savingKey struct{}
 
-// own tells apply's error, which comes back as it is.
-func (c *saving) own(err error) bool { return c.applyErr != nil && errors.Is(err, c.applyErr) }
-
-// applied is how long saving may go on after the context has ended, when apply
-// has succeeded: what it did should not be done again.
+// applied is how long saving may take when apply has succeeded.
 const applied = 5 * time.Second
 
-func (c *saving) save(ctx context.Context, apply func(context.Context) error) error {
-	if apply != nil {
-		if err := apply(context.WithValue(ctx, savingKey{}, c)); err != nil {
-			if c.applyErr == nil {
-				c.applyErr = err
-			}
-			return err
-		}
-		if c.done {
-			return nil
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), applied)
-		defer cancel()
-	}
-	if c.s.dialect == sqldb.SQLite {
-		return c.s.writer(ctx, func(conn *sql.Conn) (err error) {
-			c.committing, err = immediate(ctx, conn, func() error { return c.replace(ctx, conn) })
-			return err
-		})
+func (c *saving) save(ctx context.Context) (err error) {
+	switch {
+	case c.tx != nil:
+		return c.commit(ctx)
+	case c.s.dialect == sqldb.SQLite:
+		c.committing, err = c.s.immediate(ctx, func(conn *sql.Conn) error { return c.replace(ctx, conn) })
+		return err
 	}
 	for n := 0; ; n++ {
 		err := c.replace(ctx, c.s.db)
@@ -96,6 +91,65 @@ func (c *saving) save(ctx context.Context, apply func(context.Context) error) er
 			c.committing = err != nil
 			return err
 		}
+	}
+}
+
+// begin starts the transaction of InTx. On SQLite the checkpoint comes first,
+// so that the transaction starts as a writer and cannot find, after its reads,
+// that somebody else has written. On Postgres it comes last: a process that
+// hangs in apply holds no lock that the next owner needs.
+func (c *saving) begin(ctx context.Context) (err error) {
+	// Not ctx: when that ends, database/sql rolls back, although apply may
+	// have returned nil.
+	life := context.WithoutCancel(ctx)
+	if c.s.dialect == sqldb.Postgres {
+		if c.conn, err = c.s.db.Conn(ctx); err != nil {
+			return err
+		}
+		c.release = func() { c.conn.Close() }
+		c.tx, err = c.conn.BeginTx(life, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		return err
+	}
+	if c.conn, c.release, err = c.s.writer(ctx); err != nil {
+		return err
+	}
+	return sqldb.WhileBusy(ctx, func() error {
+		tx, err := c.conn.BeginTx(life, nil)
+		if err != nil {
+			return err
+		}
+		if err := c.replace(ctx, tx); err != nil {
+			tx.Rollback() //nolint:errcheck // the first error says more
+			return err
+		}
+		c.tx = tx
+		return nil
+	})
+}
+
+func (c *saving) commit(ctx context.Context) error {
+	if c.s.dialect == sqldb.Postgres {
+		if err := c.replace(ctx, c.tx); err != nil {
+			return err
+		}
+	}
+	c.committing = true
+	err := c.tx.Commit()
+	c.committing = err != nil
+	return err
+}
+
+// end rolls back what was not committed and gives the connection back.
+func (c *saving) end() {
+	if c.tx != nil {
+		c.tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
+	}
+	if c.committing && c.s.dialect == sqldb.SQLite {
+		// A COMMIT that failed, on a constraint say, can leave it open.
+		c.conn.ExecContext(context.Background(), "ROLLBACK") //nolint:errcheck // most often there is nothing to roll back
+	}
+	if c.release != nil {
+		c.release()
 	}
 }
 
@@ -152,79 +206,22 @@ func bytesOf(data []byte) any {
 // apply writes through tx, whatever crashes. Run must get the *Store of that
 // database as Checkpoints, else Apply returns [eventsource.ErrInvalid].
 //
-// apply must neither commit nor roll back tx. Its error, a panic, and the loss
-// of the partition to another process undo what it wrote. tx is READ COMMITTED
-// on Postgres, so that apply may call [Store.AppendTx]; on SQLite it holds the
-// write lock, so keep it short.
+// apply must neither commit nor roll back tx; that is done when the Apply around
+// it has returned. Its error, a panic, and the loss of the partition to another
+// process undo what it wrote. tx is READ COMMITTED on Postgres, so that apply
+// may call [Store.AppendTx]; on SQLite it holds the write lock, so keep it
+// short.
 func InTx(apply func(ctx context.Context, tx *sql.Tx, b eventsource.Batch) error) func(context.Context, eventsource.Batch) error {
 	return func(ctx context.Context, b eventsource.Batch) error {
 		c, ok := ctx.Value(savingKey{}).(*saving)
 		if !ok {
 			return fmt.Errorf("%w: eventsql.InTx: Run needs an *eventsql.Store as Checkpoints", eventsource.ErrInvalid)
 		}
-		if c.done {
-			return fmt.Errorf("%w: eventsql.InTx: once in an Apply", eventsource.ErrInvalid)
-		}
-		return c.inTx(ctx, func(tx *sql.Tx) error {
-			err := apply(ctx, tx, b)
-			c.applyErr = err
-			return err
-		})
-	}
-}
-
-// inTx runs apply and the compare-and-set in one transaction. On SQLite the
-// checkpoint comes first, so that the transaction starts as a writer and cannot
-// find, after its reads, that somebody else has written. On Postgres it comes
-// last: a process that hangs in apply holds no lock that the next owner needs.
-func (c *saving) inTx(ctx context.Context, apply func(tx *sql.Tx) error) error {
-	// Not ctx: when that ends, database/sql rolls back, although apply may
-	// have returned nil.
-	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	if c.s.dialect == sqldb.Postgres {
-		tx, err := c.s.db.BeginTx(life, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-		if err != nil {
-			return err
-		}
-		return c.within(life, tx, apply, func(after context.Context) error { return c.replace(after, tx) })
-	}
-	return c.s.writer(ctx, func(conn *sql.Conn) error {
-		var tx *sql.Tx
-		err := sqldb.WhileBusy(ctx, func() (err error) {
-			if tx, err = conn.BeginTx(life, nil); err != nil {
-				return err
+		if c.tx == nil {
+			if err := c.begin(ctx); err != nil {
+				return ended(ctx, err)
 			}
-			if err = c.replace(life, tx); err != nil {
-				tx.Rollback() //nolint:errcheck // the first error says more
-			}
-			return err
-		})
-		if err != nil {
-			return err
 		}
-		err = c.within(life, tx, apply, func(context.Context) error { return nil })
-		if err != nil { // a COMMIT that failed, on a constraint say, can leave it open
-			conn.ExecContext(life, "ROLLBACK") //nolint:errcheck // most often there is nothing to roll back
-		}
-		return err
-	})
-}
-
-func (c *saving) within(life context.Context, tx *sql.Tx, apply func(*sql.Tx) error, last func(context.Context) error) error {
-	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
-	if err := apply(tx); err != nil {
-		return err
+		return apply(ctx, c.tx, b)
 	}
-	life, cancel := context.WithTimeout(life, applied)
-	defer cancel()
-	if err := last(life); err != nil {
-		return err
-	}
-	c.committing = true
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	c.done, c.committing = true, false
-	return nil
 }

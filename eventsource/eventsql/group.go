@@ -160,18 +160,15 @@ func (g *group) onSQLite() {
 	ctx, s := g.s.ctx, g.s
 	var jobs []*job
 	var verdicts []verdict
-	err := s.writer(ctx, func(conn *sql.Conn) error {
-		committing, err := immediate(ctx, conn, func() (err error) {
-			jobs = g.take(func(*job, []*job) bool { return true })
-			verdicts, err = s.appendAll(ctx, conn, jobs)
-			return err
-		})
-		for _, j := range jobs {
-			j.r.lost = j.r.lost || committing
-			j.r.check = j.r.check || committing
-		}
+	committing, err := s.immediate(ctx, func(conn *sql.Conn) (err error) {
+		jobs = g.take(func(*job, []*job) bool { return true })
+		verdicts, err = s.appendAll(ctx, conn, jobs)
 		return err
 	})
+	for _, j := range jobs {
+		j.r.lost = j.r.lost || committing
+		j.r.check = j.r.check || committing
+	}
 	switch {
 	case err == nil:
 		if len(jobs) > 0 {
@@ -220,12 +217,8 @@ func streamsOf(jobs []*job) (streams []string) {
 
 // onSQLite is the attempt on SQLite.
 func (s *Store) onSQLite(ctx context.Context, r *request) (v verdict, sent bool, err error) {
-	err = s.writer(ctx, func(conn *sql.Conn) error {
-		committing, err := immediate(ctx, conn, func() (err error) {
-			v, err = s.appendSQLite(ctx, conn, r)
-			return err
-		})
-		sent = committing
+	sent, err = s.immediate(ctx, func(conn *sql.Conn) (err error) {
+		v, err = s.appendSQLite(ctx, conn, r)
 		return err
 	})
 	return v, sent, err

@@ -304,33 +304,40 @@ func (t *sqliteTx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 // synchronousFull is the level from which on a commit waits for the disk.
 const synchronousFull = 2
 
-// writer runs f on a connection whose commits wait for the disk, and gives it
-// back as it was: drivers and DSNs may say synchronous=NORMAL, under which WAL
+// writer takes a connection whose commits wait for the disk; release gives it
+// back as it was. Drivers and DSNs may say synchronous=NORMAL, under which WAL
 // mode forgets the last commits when the machine stops.
-func (s *Store) writer(ctx context.Context, f func(conn *sql.Conn) error) error {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return err
+func (s *Store) writer(ctx context.Context) (conn *sql.Conn, release func(), err error) {
+	if conn, err = s.db.Conn(ctx); err != nil {
+		return nil, nil, err
 	}
-	defer conn.Close()
 	var level int
-	if err := conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level); err != nil {
-		return err
+	err = conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level)
+	if err == nil && level < synchronousFull {
+		_, err = conn.ExecContext(ctx, "PRAGMA synchronous=FULL")
 	}
-	if level < synchronousFull {
-		if _, err := conn.ExecContext(ctx, "PRAGMA synchronous=FULL"); err != nil {
-			return err
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, func() {
+		if level < synchronousFull {
+			conn.ExecContext(context.WithoutCancel(ctx), pragmas[level]) //nolint:errcheck // stricter than asked for is no harm
 		}
-		defer conn.ExecContext(context.WithoutCancel(ctx), pragmas[level]) //nolint:errcheck // stricter than asked for is no harm
-	}
-	return f(conn)
+		conn.Close()
+	}, nil
 }
 
 var pragmas = [...]string{"PRAGMA synchronous=OFF", "PRAGMA synchronous=NORMAL"}
 
 // immediate runs f in a transaction that begins as a writer. committing tells
 // whether an error came from COMMIT.
-func immediate(ctx context.Context, conn *sql.Conn, f func() error) (committing bool, err error) {
+func (s *Store) immediate(ctx context.Context, f func(conn *sql.Conn) error) (committing bool, err error) {
+	conn, release, err := s.writer(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
 	exec := func(query string) func() error {
 		return func() error { _, err := conn.ExecContext(ctx, query); return err }
 	}
@@ -343,7 +350,7 @@ func immediate(ctx context.Context, conn *sql.Conn, f func() error) (committing 
 			conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") //nolint:errcheck // the first error says more
 		}
 	}()
-	if err := f(); err != nil {
+	if err := f(conn); err != nil {
 		return false, err
 	}
 	if err := sqldb.WhileBusy(ctx, exec("COMMIT")); err != nil { // readers can be in the way, without WAL
