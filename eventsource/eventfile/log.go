@@ -124,11 +124,11 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 	if err != nil {
 		return nil, translate(err)
 	}
-	if first := l.wal.Segments()[0]; first.First != 1 {
+	first := l.wal.Segments()[0]
+	if first.First != 1 {
 		return nil, errors.Join(fmt.Errorf("%w: %s: the first file is missing", eventsource.ErrCorrupt, dir), l.wal.Close())
-	} else {
-		l.maker = id.MakerOf(first.Salt)
 	}
+	l.maker = id.MakerOf(first.Salt)
 	l.head.Store(l.last.Load())
 	l.checkpoints, err = openCheckpoints(filepath.Join(dir, "checkpoints"), cfg, set)
 	if err != nil {
