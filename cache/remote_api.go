@@ -96,10 +96,10 @@ type Bus interface {
 	//
 	// First comes a message that has only Seq: delivery starts behind it. It
 	// equals after if nothing is lost since; after 0 means the head. Then come
-	// the messages, and at least once a second one that has only Seq: everything
-	// up to Seq has been delivered. Whoever finds a Seq that is not the last one
-	// plus 1, or in a message that has only Seq not the last one, has missed
-	// something, and so has whoever waits for either in vain.
+	// the messages and, at least once a second, another one that has only Seq:
+	// everything up to Seq has been delivered. Whoever finds in a message a Seq
+	// that is not the last one plus 1, or in one that has only Seq another than
+	// the last, has missed something; so has whoever waits for them in vain.
 	Subscribe(ctx context.Context, after uint64, deliver func(Message)) error
 }
 
