@@ -199,7 +199,7 @@ func (p *policy[K, V]) isDead(e *entry[K, V]) bool {
 		return false
 	}
 	b := e.box.Load()
-	if b.soon == never {
+	if b.soon >= never {
 		return false
 	}
 	now := p.now()
