@@ -20,3 +20,6 @@ const (
 	MaxStamps  = maxStamps
 	LeaseLife  = leaseLife
 )
+
+// Indexed is how many keys the index of names holds.
+func Indexed[K comparable, V any](c *Cache[K, V]) int { return c.names.index.keys }

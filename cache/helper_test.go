@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -142,4 +143,28 @@ func async(ctx context.Context, c *store, key string) <-chan outcome {
 		done <- outcome{v, err, time.Since(begun)}
 	}()
 	return done
+}
+
+// recorder keeps events.
+type recorder struct {
+	mu     sync.Mutex
+	events []cache.Event
+}
+
+func (r *recorder) on(e cache.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+// of returns the events of some kinds.
+func (r *recorder) of(kinds ...cache.EventKind) (events []cache.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if slices.Contains(kinds, e.Kind) {
+			events = append(events, e)
+		}
+	}
+	return events
 }

@@ -82,6 +82,10 @@ func (c *Cache[K, V]) setHere(key K, e Entry[V], weight int64) error {
 // setEverywhere saves, stores in the Remote, tells the others, and keeps the value
 // in L1 if nothing came in between.
 func (c *Cache[K, V]) setEverywhere(ctx context.Context, w *write[K, V]) error {
+	if c.cfg.Remote != nil && !c.stamps.known() && !c.health.down.Load() {
+		// What carries an old counter is dead on arrival.
+		_, _ = c.generations(ctx, nil) // if it fails, so does the Put
+	}
 	c.beginSet(w)
 	saved := false
 	defer func() {
