@@ -99,19 +99,18 @@ func (t *table[K, V]) lock(key K) (s *shard[K, V], hash uint64) {
 	return s, hash
 }
 
-// hash is never zero, which is the hash of a tombstone. The seed differs between
-// caches, so that nobody can choose keys that collide.
+// hash has a seed that differs between caches, so that nobody can choose keys that
+// collide.
 func (t *table[K, V]) hash(key K) uint64 {
 	if t.hashed != nil {
-		return t.hashed(key) | 1
+		return t.hashed(key)
 	}
-	return maphash.Comparable(t.seed, key) | 1
+	return maphash.Comparable(t.seed, key)
 }
 
-// at chooses the shard by low bits, while slots go by high ones. Bit 0 is set in
-// every hash.
+// at chooses the shard by low bits, while slots go by high ones.
 func (t *table[K, V]) at(hash uint64) *shard[K, V] {
-	return &t.shards[hash>>1&t.mask]
+	return &t.shards[hash&t.mask]
 }
 
 // each calls yield for every entry until it returns false, without a lock. An
@@ -119,17 +118,8 @@ func (t *table[K, V]) at(hash uint64) *shard[K, V] {
 // meanwhile may be missing or yielded with its last value.
 func (t *table[K, V]) each(yield func(*entry[K, V]) bool) {
 	for i := range t.shards {
-		// Entries do not move within an array of slots, and a rebuild leaves the old
-		// array as it was.
-		at := t.shards[i].slots.Load().at
-		for j := range at {
-			e := at[j].Load()
-			if e == nil || e.hash == 0 || e.epoch.Load() == gone {
-				continue
-			}
-			if !yield(e) {
-				return
-			}
+		if !t.shards[i].slots.Load().each(yield) {
+			return
 		}
 	}
 }
@@ -171,16 +161,13 @@ type shard[K comparable, V any] struct {
 
 	// The rest is guarded by mu as well; count and weight may be read without it.
 	count, weight atomic.Int64
-	used, usable  int // slots that are not nil, entries and tombstones; how many may be
-	grave         *entry[K, V]
 	policy[K, V]
 	_ [64]byte
 }
 
 func (s *shard[K, V]) init(c tableConfig[K, V]) {
-	s.grave = new(entry[K, V])
 	s.policy.init(c)
-	s.slots.Store(s.empty(minSlots))
+	s.slots.Store(newSlots[K, V](1))
 }
 
 // get returns the entry of key, or nil. It does not count as a read.
@@ -213,7 +200,11 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	e.epoch.Store(epoch)
 	s.account(1, weight)
 	s.admit(e, weight)
-	s.occupy(e)
+	at := s.slots.Load()
+	if !at.roomy(int(s.count.Load())) {
+		at = s.grow()
+	}
+	at.insert(e)
 	return true
 }
 
@@ -255,7 +246,7 @@ func (s *shard[K, V]) remove(e *entry[K, V], why reason, out *removed[K, V]) {
 
 // discard takes e, which is in no queue any more, out of the table.
 func (s *shard[K, V]) discard(e *entry[K, V], why reason, out *removed[K, V]) {
-	s.vacate(e)
+	s.slots.Load().remove(e)
 	e.epoch.Store(gone)
 	out.add(e.key, e.box.Load(), why)
 }
@@ -269,14 +260,12 @@ func (s *shard[K, V]) account(entries, weight int64) {
 
 // clear drops all entries.
 func (s *shard[K, V]) clear(out *removed[K, V]) {
-	at := s.slots.Load().at
-	for i := range at {
-		if e := at[i].Load(); e != nil && e != s.grave {
-			e.epoch.Store(gone)
-			out.add(e.key, e.box.Load(), dropped)
-		}
-	}
-	s.slots.Store(s.empty(minSlots))
+	s.slots.Load().each(func(e *entry[K, V]) bool {
+		e.epoch.Store(gone)
+		out.add(e.key, e.box.Load(), dropped)
+		return true
+	})
+	s.slots.Store(newSlots[K, V](1))
 	s.count.Store(0)
 	s.weight.Store(0)
 	s.policy.clear()
