@@ -35,7 +35,7 @@ const (
 
 // tagOf is not zero, the tag of a free place. It has bits that neither home nor
 // the choice of the shard depend on, unless the table is huge.
-func tagOf(hash uint64) uint64 { return hash>>12&0xff | 1 }
+func tagOf(hash uint64) uint64 { return max(1, hash>>12&0xff) }
 
 // matches has the high bit of each byte that equals tag, and perhaps of others: a
 // false alarm costs a comparison.
@@ -120,6 +120,22 @@ func (s *slots[K, V]) remove(e *entry[K, V]) {
 	}
 }
 
+// swap puts e where old, which is there and has the same key, stands.
+func (s *slots[K, V]) swap(old, e *entry[K, V]) {
+	for i := s.home(e.hash); ; i++ {
+		if i == len(s.groups) {
+			i = 0
+		}
+		g := &s.groups[i]
+		for j := range g.at {
+			if g.at[j].Load() == old {
+				g.at[j].Store(e)
+				return
+			}
+		}
+	}
+}
+
 // grow copies the entries into a table twice as large as they need, or of the size
 // that the bound asks for where that is less.
 func (s *shard[K, V]) grow() *slots[K, V] {
@@ -139,8 +155,9 @@ func (s *shard[K, V]) grow() *slots[K, V] {
 	return next
 }
 
-// groupsFor has room for n entries with a fifth of it free.
-func groupsFor(n int) int { return n*5/(4*perGroup) + 1 }
+// groupsFor has 1/0.7 places for each of n entries, so that few groups are full:
+// a reader that looks for what is not there seldom needs a second one.
+func groupsFor(n int) int { return n*10/(7*perGroup) + 1 }
 
 // roomy tells whether n entries fit in without long walks.
 func (s *slots[K, V]) roomy(n int) bool { return groupsFor(n) <= len(s.groups) }

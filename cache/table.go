@@ -36,7 +36,7 @@ type tableConfig[K comparable, V any] struct {
 const (
 	// minShard is the least that a shard holds. Smaller ones split the keys too
 	// unevenly: the fullest evicts while others have room.
-	minShard = 4096
+	minShard = 1024
 
 	// spread is how many shards there are per processor, so that two writers seldom
 	// meet.
@@ -183,6 +183,7 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 		weight = 0
 	}
 	e := s.get(key, hash)
+	s.broom.note(b.soon)
 	if weight > s.maxWeight || key != key { //nolint:staticcheck // NaN could never be found again
 		if e != nil {
 			s.remove(e, replaced, out)
@@ -195,8 +196,9 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	}
 	s.sweep(out)
 	s.makeRoom(1, weight, out)
-	e = &entry[K, V]{key: key, hash: hash}
-	e.box.Store(b)
+	c := &cell[K, V]{entry: entry[K, V]{key: key, hash: hash, pos: fused}, first: *b}
+	e = &c.entry
+	e.box.Store(&c.first)
 	e.epoch.Store(epoch)
 	s.account(1, weight)
 	s.admit(e, weight)
@@ -223,8 +225,29 @@ func (s *shard[K, V]) replace(e *entry[K, V], b *box[V], epoch uint64, weight in
 		s.account(0, weight-old)
 	}
 	out.add(e.key, e.box.Load(), replaced)
+	next := new(box[V])
+	*next = *b
+	if e.pos&fused != 0 {
+		s.split(e, next, epoch)
+		return
+	}
+	e.box.Store(next)
+	e.epoch.Store(epoch)
+}
+
+// split puts an entry of its own in the place of a cell.
+func (s *shard[K, V]) split(old *entry[K, V], b *box[V], epoch uint64) {
+	e := &entry[K, V]{key: old.key, hash: old.hash, pos: old.pos &^ fused}
+	e.hits.Store(old.hits.Load())
 	e.box.Store(b)
 	e.epoch.Store(epoch)
+	if e.pos&inWindow != 0 {
+		s.window.at[e.pos&place] = e
+	} else {
+		s.main.at[e.pos&place] = e
+	}
+	s.slots.Load().swap(old, e)
+	old.epoch.Store(gone)
 }
 
 // drop removes the entry of key, if there is one.
