@@ -1,9 +1,6 @@
 package cache
 
-import (
-	"math"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // A box is one stored value. It never changes once it is published, so a reader
 // that has loaded it needs no lock.
@@ -12,15 +9,16 @@ type box[V any] struct {
 
 	// soon is the earliest instant, in ns on the cache's clock, at which anything
 	// but "return value" may be due: expiry, a refresh, a check. The hit path
-	// compares this one number. math.MaxInt64 means never.
+	// compares this one number. From never on there is no deadline.
 	soon int64
 
 	// meta holds what the hit path does not need. Nil: there is nothing to say.
 	meta *meta
 }
 
-// never is the soon of a box that has no deadline.
-const never = math.MaxInt64
+// never and all that is above it is no deadline: a box that has none keeps the
+// instant of its birth in the difference. It is 146 years away.
+const never = 1 << 62
 
 // An entry is a key's place in the table. It stays when the value changes: an
 // update swaps the box, one allocation and no work for the policy. One object for
@@ -61,11 +59,6 @@ const (
 	inWindow = 1 << 31 // in pos
 	fused    = 1 << 30 // in pos: the entry is part of a cell
 	place    = fused - 1
-
-	// gone is the epoch of an entry that has left the table. No bus reaches it, so
-	// a reader that found the entry just before sees that its epoch is not the
-	// present one, and iteration knows what to skip.
-	gone = math.MaxUint64
 )
 
 // touch notes a read. Above maxHits it only reads, so that the cache line of a

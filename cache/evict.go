@@ -26,6 +26,10 @@ type policy[K comparable, V any] struct {
 }
 
 const (
+	// handSteps bounds how far the hand goes for one eviction. Beyond, it takes who
+	// was read as well: all others it saw were, too.
+	handSteps = 256
+
 	// A candidate that lost wins nonetheless, once in so many times, if it was seen
 	// warm times: else somebody who makes its counters collide with those of a
 	// popular victim keeps it out for ever.
@@ -130,9 +134,10 @@ func (s *shard[K, V]) beats(candidate, victim *entry[K, V]) bool {
 	return ours > theirs || ours >= warm && s.draw()%pardon == 0
 }
 
-// victim turns the hand to an entry that was not read since it last passed.
+// victim turns the hand to an entry that was not read since it last passed, or as
+// far as one insert may: the mutex is held, and readers go on reading.
 func (s *shard[K, V]) victim() int {
-	for {
+	for range handSteps {
 		if s.hand >= s.main.n {
 			s.hand = 0
 		}
@@ -143,6 +148,10 @@ func (s *shard[K, V]) victim() int {
 		s.harvest(e)
 		s.hand++
 	}
+	if s.hand >= s.main.n {
+		s.hand = 0
+	}
+	return s.hand
 }
 
 // harvest takes the reads that e has counted to the sketch.

@@ -163,11 +163,17 @@ func groupsFor(n int) int { return n*10/(7*perGroup) + 1 }
 func (s *slots[K, V]) roomy(n int) bool { return groupsFor(n) <= len(s.groups) }
 
 // each calls yield for every entry until it returns false, and tells whether it
-// came to the end.
-func (s *slots[K, V]) each(yield func(*entry[K, V]) bool) bool {
-	for i := range s.groups {
-		for j := range s.groups[i].at {
-			if e := s.groups[i].at[j].Load(); e != nil && e.epoch.Load() != gone && !yield(e) {
+// came to the end. It walks the slots that it found at the beginning, where nobody
+// moves; once they have been replaced, it looks up what has become of their keys.
+func (s *shard[K, V]) each(yield func(*entry[K, V]) bool) bool {
+	first := s.slots.Load()
+	for i := range first.groups {
+		for j := range first.groups[i].at {
+			e := first.groups[i].at[j].Load()
+			if now := s.slots.Load(); e != nil && now != first {
+				e = now.find(e.key, e.hash)
+			}
+			if e != nil && !yield(e) {
 				return false
 			}
 		}

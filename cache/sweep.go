@@ -27,7 +27,7 @@ func (b *broom) note(soon int64) {
 // sweep removes what it finds expired. An insert calls it before it makes room.
 func (s *shard[K, V]) sweep(out *removed[K, V]) {
 	b := &s.broom
-	if b.inserts++; b.inserts < sweepEvery || s.dead == nil || b.due == never {
+	if b.inserts++; b.inserts < sweepEvery || s.dead == nil || b.due >= never {
 		return
 	}
 	b.inserts, b.now = 0, s.now()

@@ -115,10 +115,10 @@ func (t *table[K, V]) at(hash uint64) *shard[K, V] {
 
 // each calls yield for every entry until it returns false, without a lock. An
 // entry that stays throughout is yielded once; one that comes, goes or comes back
-// meanwhile may be missing or yielded with its last value.
+// meanwhile may be missing.
 func (t *table[K, V]) each(yield func(*entry[K, V]) bool) {
 	for i := range t.shards {
-		if !t.shards[i].slots.Load().each(yield) {
+		if !t.shards[i].each(yield) {
 			return
 		}
 	}
@@ -247,7 +247,6 @@ func (s *shard[K, V]) split(old *entry[K, V], b *box[V], epoch uint64) {
 		s.main.at[e.pos&place] = e
 	}
 	s.slots.Load().swap(old, e)
-	old.epoch.Store(gone)
 }
 
 // drop removes the entry of key, if there is one.
@@ -270,7 +269,6 @@ func (s *shard[K, V]) remove(e *entry[K, V], why reason, out *removed[K, V]) {
 // discard takes e, which is in no queue any more, out of the table.
 func (s *shard[K, V]) discard(e *entry[K, V], why reason, out *removed[K, V]) {
 	s.slots.Load().remove(e)
-	e.epoch.Store(gone)
 	out.add(e.key, e.box.Load(), why)
 }
 
@@ -283,8 +281,7 @@ func (s *shard[K, V]) account(entries, weight int64) {
 
 // clear drops all entries.
 func (s *shard[K, V]) clear(out *removed[K, V]) {
-	s.slots.Load().each(func(e *entry[K, V]) bool {
-		e.epoch.Store(gone)
+	s.each(func(e *entry[K, V]) bool {
 		out.add(e.key, e.box.Load(), dropped)
 		return true
 	})
