@@ -158,6 +158,7 @@ type shard[K comparable, V any] struct {
 
 	mu      sync.Mutex
 	flights map[K]*flight[K, V] // of the layers above
+	sets    map[K]*setting      // of the layers above
 
 	// The rest is guarded by mu as well; count and weight may be read without it.
 	count, weight atomic.Int64
@@ -166,6 +167,7 @@ type shard[K comparable, V any] struct {
 }
 
 func (s *shard[K, V]) init(c tableConfig[K, V]) {
+	s.flights, s.sets = make(map[K]*flight[K, V]), make(map[K]*setting)
 	s.policy.init(c)
 	s.slots.Store(newSlots[K, V](1))
 }
