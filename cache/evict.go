@@ -20,15 +20,15 @@ type policy[K comparable, V any] struct {
 	window  window[K, V]
 	main    ring[K, V]
 	hand    int // in main: where CLOCK looks for a victim
-	broom   int // in main: where sweep looks for the expired
+	broom   broom
 	sketch  sketch
 	climber climber
 }
 
 const (
-	// sweeps is how many entries an insert looks at for expired ones. So all are
-	// seen while half as many come in, without a timer or a goroutine.
-	sweeps = 2
+	// handSteps bounds how far the hand goes for one eviction. Beyond, it takes who
+	// was read as well: all others it saw were, too.
+	handSteps = 256
 
 	// A candidate that lost wins nonetheless, once in so many times, if it was seen
 	// warm times: else somebody who makes its counters collide with those of a
@@ -45,7 +45,7 @@ func (p *policy[K, V]) init(c tableConfig[K, V]) {
 
 func (p *policy[K, V]) clear() {
 	p.window, p.main = window[K, V]{}, ring[K, V]{}
-	p.hand, p.broom = 0, 0
+	p.hand, p.broom = 0, newBroom()
 	p.sketch, p.climber = sketch{}, newClimber()
 }
 
@@ -62,6 +62,7 @@ func (s *shard[K, V]) admit(e *entry[K, V], weight int64) {
 		first, weight := s.window.pop()
 		s.harvest(first)
 		s.main.push(first, weight, s.weighs(), s.maxEntries)
+		s.broom.note(first.box.Load().soon)
 	}
 }
 
@@ -106,9 +107,10 @@ func (s *shard[K, V]) evict(entries int, weight int64, out *removed[K, V]) {
 	}
 	if candidate != nil {
 		s.main.set(i, candidate, weight, 0)
+		s.broom.note(candidate.box.Load().soon)
 		s.hand++
 	} else {
-		s.main.remove(i)
+		s.removeMain(i)
 	}
 	s.leave(victim, victimWeight, out)
 }
@@ -124,27 +126,32 @@ func (s *shard[K, V]) leave(e *entry[K, V], weight int64, out *removed[K, V]) {
 }
 
 // beats tells whether the candidate of the window takes the victim's place.
-func (p *policy[K, V]) beats(candidate, victim *entry[K, V]) bool {
-	if p.isDead(victim) {
+func (s *shard[K, V]) beats(candidate, victim *entry[K, V]) bool {
+	if s.isDead(victim) {
 		return true
 	}
-	theirs, ours := p.sketch.estimate(victim.hash), p.sketch.estimate(candidate.hash)
-	return ours > theirs || ours >= warm && p.draw()%pardon == 0
+	theirs, ours := s.sketch.estimate(victim.hash), s.sketch.estimate(candidate.hash)
+	return ours > theirs || ours >= warm && s.draw()%pardon == 0
 }
 
-// victim turns the hand to an entry that was not read since it last passed.
-func (p *policy[K, V]) victim() int {
-	for {
-		if p.hand >= p.main.n {
-			p.hand = 0
+// victim turns the hand to an entry that was not read since it last passed, or as
+// far as one insert may: the mutex is held, and readers go on reading.
+func (s *shard[K, V]) victim() int {
+	for range handSteps {
+		if s.hand >= s.main.n {
+			s.hand = 0
 		}
-		e := p.main.at[p.hand]
-		if e.hits.Load() == 0 || p.isDead(e) {
-			return p.hand
+		e := s.main.at[s.hand]
+		if e.hits.Load() == 0 || s.isDead(e) {
+			return s.hand
 		}
-		p.harvest(e)
-		p.hand++
+		s.harvest(e)
+		s.hand++
 	}
+	if s.hand >= s.main.n {
+		s.hand = 0
+	}
+	return s.hand
 }
 
 // harvest takes the reads that e has counted to the sketch.
@@ -179,56 +186,37 @@ func (s *shard[K, V]) learn() {
 	s.climber.missed(n)
 }
 
-// sweep removes what it finds expired under the broom.
-func (s *shard[K, V]) sweep(out *removed[K, V]) {
-	for range min(sweeps, s.main.n) {
-		if s.broom >= s.main.n {
-			s.broom = 0
-		}
-		if e := s.main.at[s.broom]; s.isDead(e) {
-			s.remove(e, expired, out)
-		} else {
-			s.broom++
-		}
-	}
-}
-
-// isDead reads the clock only if there is a deadline to compare it with.
-func (p *policy[K, V]) isDead(e *entry[K, V]) bool {
-	if p.dead == nil {
-		return false
-	}
-	b := e.box.Load()
-	if b.soon >= never {
-		return false
-	}
-	now := p.now()
-	return b.soon <= now && p.dead(b, now)
-}
-
 // unlink takes e out of its queue.
 func (s *shard[K, V]) unlink(e *entry[K, V]) {
 	if e.pos&inWindow != 0 {
-		s.window.remove(int(e.pos &^ inWindow))
+		s.window.remove(int(e.pos & place))
 	} else {
-		s.main.remove(int(e.pos))
+		s.removeMain(int(e.pos & place))
+	}
+}
+
+// removeMain lets the last of main move to i, perhaps behind the broom.
+func (s *shard[K, V]) removeMain(i int) {
+	s.main.remove(i)
+	if i < s.main.n {
+		s.broom.note(s.main.at[i].box.Load().soon)
 	}
 }
 
 func (s *shard[K, V]) weightOf(e *entry[K, V]) int64 {
 	if e.pos&inWindow != 0 {
-		return s.window.weight(int(e.pos &^ inWindow))
+		return s.window.weight(int(e.pos & place))
 	}
-	return s.main.weight(int(e.pos))
+	return s.main.weight(int(e.pos & place))
 }
 
 // setWeight notes that e weighs more or less than before.
 func (s *shard[K, V]) setWeight(e *entry[K, V], weight int64) {
 	if e.pos&inWindow != 0 {
-		i := int(e.pos &^ inWindow)
+		i := int(e.pos & place)
 		s.window.total += weight - s.window.weight(i)
 		s.window.set(i, e, weight, inWindow)
 	} else {
-		s.main.set(int(e.pos), e, weight, 0)
+		s.main.set(int(e.pos&place), e, weight, 0)
 	}
 }

@@ -154,7 +154,7 @@ const (
 // now. There is one call of it, and one reading of the clock, per look at L1.
 func (c *Cache[K, V]) judge(b *box[V], epoch uint64, now int64) verdict {
 	m := b.meta
-	if epoch < c.cleared.Load() || epoch == gone || dead(b, now) {
+	if epoch < c.cleared.Load() || dead(b, now) {
 		return none
 	}
 	known := true

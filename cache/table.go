@@ -36,7 +36,7 @@ type tableConfig[K comparable, V any] struct {
 const (
 	// minShard is the least that a shard holds. Smaller ones split the keys too
 	// unevenly: the fullest evicts while others have room.
-	minShard = 4096
+	minShard = 1024
 
 	// spread is how many shards there are per processor, so that two writers seldom
 	// meet.
@@ -99,37 +99,27 @@ func (t *table[K, V]) lock(key K) (s *shard[K, V], hash uint64) {
 	return s, hash
 }
 
-// hash is never zero, which is the hash of a tombstone. The seed differs between
-// caches, so that nobody can choose keys that collide.
+// hash has a seed that differs between caches, so that nobody can choose keys that
+// collide.
 func (t *table[K, V]) hash(key K) uint64 {
 	if t.hashed != nil {
-		return t.hashed(key) | 1
+		return t.hashed(key)
 	}
-	return maphash.Comparable(t.seed, key) | 1
+	return maphash.Comparable(t.seed, key)
 }
 
-// at chooses the shard by low bits, while slots go by high ones. Bit 0 is set in
-// every hash.
+// at chooses the shard by low bits, while slots go by high ones.
 func (t *table[K, V]) at(hash uint64) *shard[K, V] {
-	return &t.shards[hash>>1&t.mask]
+	return &t.shards[hash&t.mask]
 }
 
 // each calls yield for every entry until it returns false, without a lock. An
 // entry that stays throughout is yielded once; one that comes, goes or comes back
-// meanwhile may be missing or yielded with its last value.
+// meanwhile may be missing.
 func (t *table[K, V]) each(yield func(*entry[K, V]) bool) {
 	for i := range t.shards {
-		// Entries do not move within an array of slots, and a rebuild leaves the old
-		// array as it was.
-		at := t.shards[i].slots.Load().at
-		for j := range at {
-			e := at[j].Load()
-			if e == nil || e.hash == 0 || e.epoch.Load() == gone {
-				continue
-			}
-			if !yield(e) {
-				return
-			}
+		if !t.shards[i].each(yield) {
+			return
 		}
 	}
 }
@@ -172,17 +162,14 @@ type shard[K comparable, V any] struct {
 
 	// The rest is guarded by mu as well; count and weight may be read without it.
 	count, weight atomic.Int64
-	used, usable  int // slots that are not nil, entries and tombstones; how many may be
-	grave         *entry[K, V]
 	policy[K, V]
 	_ [64]byte
 }
 
 func (s *shard[K, V]) init(c tableConfig[K, V]) {
-	s.grave = new(entry[K, V])
 	s.flights, s.sets = make(map[K]*flight[K, V]), make(map[K]*setting)
 	s.policy.init(c)
-	s.slots.Store(s.empty(minSlots))
+	s.slots.Store(newSlots[K, V](1))
 }
 
 // get returns the entry of key, or nil. It does not count as a read.
@@ -198,6 +185,7 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 		weight = 0
 	}
 	e := s.get(key, hash)
+	s.broom.note(b.soon)
 	if weight > s.maxWeight || key != key { //nolint:staticcheck // NaN could never be found again
 		if e != nil {
 			s.remove(e, replaced, out)
@@ -210,12 +198,17 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	}
 	s.sweep(out)
 	s.makeRoom(1, weight, out)
-	e = &entry[K, V]{key: key, hash: hash}
-	e.box.Store(b)
+	c := &cell[K, V]{entry: entry[K, V]{key: key, hash: hash, pos: fused}, first: *b}
+	e = &c.entry
+	e.box.Store(&c.first)
 	e.epoch.Store(epoch)
 	s.account(1, weight)
 	s.admit(e, weight)
-	s.occupy(e)
+	at := s.slots.Load()
+	if !at.roomy(int(s.count.Load())) {
+		at = s.grow()
+	}
+	at.insert(e)
 	return true
 }
 
@@ -234,8 +227,28 @@ func (s *shard[K, V]) replace(e *entry[K, V], b *box[V], epoch uint64, weight in
 		s.account(0, weight-old)
 	}
 	out.add(e.key, e.box.Load(), replaced)
+	next := new(box[V])
+	*next = *b
+	if e.pos&fused != 0 {
+		s.split(e, next, epoch)
+		return
+	}
+	e.box.Store(next)
+	e.epoch.Store(epoch)
+}
+
+// split puts an entry of its own in the place of a cell.
+func (s *shard[K, V]) split(old *entry[K, V], b *box[V], epoch uint64) {
+	e := &entry[K, V]{key: old.key, hash: old.hash, pos: old.pos &^ fused}
+	e.hits.Store(old.hits.Load())
 	e.box.Store(b)
 	e.epoch.Store(epoch)
+	if e.pos&inWindow != 0 {
+		s.window.at[e.pos&place] = e
+	} else {
+		s.main.at[e.pos&place] = e
+	}
+	s.slots.Load().swap(old, e)
 }
 
 // drop removes the entry of key, if there is one.
@@ -257,8 +270,7 @@ func (s *shard[K, V]) remove(e *entry[K, V], why reason, out *removed[K, V]) {
 
 // discard takes e, which is in no queue any more, out of the table.
 func (s *shard[K, V]) discard(e *entry[K, V], why reason, out *removed[K, V]) {
-	s.vacate(e)
-	e.epoch.Store(gone)
+	s.slots.Load().remove(e)
 	out.add(e.key, e.box.Load(), why)
 }
 
@@ -271,14 +283,11 @@ func (s *shard[K, V]) account(entries, weight int64) {
 
 // clear drops all entries.
 func (s *shard[K, V]) clear(out *removed[K, V]) {
-	at := s.slots.Load().at
-	for i := range at {
-		if e := at[i].Load(); e != nil && e != s.grave {
-			e.epoch.Store(gone)
-			out.add(e.key, e.box.Load(), dropped)
-		}
-	}
-	s.slots.Store(s.empty(minSlots))
+	s.each(func(e *entry[K, V]) bool {
+		out.add(e.key, e.box.Load(), dropped)
+		return true
+	})
+	s.slots.Store(newSlots[K, V](1))
 	s.count.Store(0)
 	s.weight.Store(0)
 	s.policy.clear()

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -174,7 +175,7 @@ func (s *stamps) gap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.complete = false
-	s.horizon = gone
+	s.horizon = math.MaxUint64
 	s.since = s.seq.Add(1)
 }
 
