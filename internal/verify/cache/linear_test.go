@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -87,9 +88,7 @@ func (b *backing) load(_ context.Context, key string) (int, error) {
 func (b *backing) save(_ context.Context, values map[string]int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for key, v := range values {
-		b.values[key] = v
-	}
+	maps.Copy(b.values, values)
 	return nil
 }
 

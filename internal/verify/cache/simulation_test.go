@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -134,9 +135,7 @@ func (w *world) addNode(policy cache.Policy) {
 		Save: func(_ context.Context, values map[string]int) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			for key, v := range values {
-				w.source[key] = v
-			}
+			maps.Copy(w.source, values)
 			return nil
 		},
 	})
