@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -146,6 +147,7 @@ func (c *Config[K, V]) complete() {
 	if p.SoftTimeout >= p.LoadTimeout {
 		p.SoftTimeout = 0 // it says the same
 	}
+	p.Tags = slices.Clone(p.Tags) // entries share it
 	if c.Remote != nil && c.Codec == nil {
 		c.Codec = defaultCodec[V]()
 	}
