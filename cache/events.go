@@ -58,10 +58,10 @@ func (f *feed) put(ev Event) bool {
 // exits, the rest is delivered before the panic goes on.
 func (f *feed) deliver() {
 	f.mu.Lock()
-	busy := f.delivering
-	f.delivering = true
+	idle := !f.delivering && len(f.queue) > 0
+	f.delivering = f.delivering || idle
 	f.mu.Unlock()
-	if !busy {
+	if idle {
 		f.drain()
 	}
 }
@@ -94,21 +94,32 @@ func (f *feed) next() (Event, bool) {
 	return ev, true
 }
 
-// tell delivers an event. No lock is held.
+// tell queues an event. Whoever causes one announces it when nothing waits for
+// him any more: a callback may block, or ask for the very key that it is told of.
 func (c *Cache[K, V]) tell(ev Event) {
-	if c.feed.call == nil {
-		return
-	}
-	if !c.feed.put(ev) {
+	if c.feed.call != nil && !c.feed.put(ev) {
 		c.stats.eventsDropped.Add(1)
 	}
-	c.feed.deliver()
 }
 
 // tellOf is tell for an event of one key.
 func (c *Cache[K, V]) tellOf(kind EventKind, key K, err error) {
 	if c.feed.call != nil {
 		c.tell(Event{Kind: kind, Key: c.display(key), Err: err, Count: 1})
+	}
+}
+
+// announce delivers what is queued. No lock is held.
+func (c *Cache[K, V]) announce() {
+	if c.feed.call != nil {
+		c.feed.deliver()
+	}
+}
+
+// announceAside is announce for goroutines that have to go on.
+func (c *Cache[K, V]) announceAside() {
+	if c.feed.call != nil {
+		c.works.spawn(c.feed.deliver)
 	}
 }
 

@@ -281,6 +281,7 @@ func (c *Cache[K, V]) handOver(f *flight[K, V], o outcome[V], next *flight[K, V]
 		c.works.leave(f.work)
 	}
 	c.dispose(&out, kept)
+	c.announce()
 }
 
 // settle does to L1 what a flight has found out, and returns the value that is

@@ -40,6 +40,7 @@ func (c *Cache[K, V]) invalidateKeys(ctx context.Context, keys []K, soft bool) e
 // spread takes an invalidation to the Remote and the other nodes, or keeps it for
 // replay.
 func (c *Cache[K, V]) spread(ctx context.Context, m Message) error {
+	defer c.announce()
 	seq := c.pending.now()
 	var generation uint64
 	err := context.Cause(ctx)

@@ -155,6 +155,7 @@ func (c *Cache[K, V]) silent() {
 	if lost {
 		c.stats.busGaps.Add(1)
 		c.tell(Event{Kind: EventBusGap})
+		c.announceAside()
 	}
 }
 
@@ -163,6 +164,7 @@ func (c *Cache[K, V]) afterGap(told bool) {
 	if told {
 		c.stats.busGaps.Add(1)
 		c.tell(Event{Kind: EventBusGap})
+		c.announceAside()
 	}
 	if c.cfg.Remote == nil || !c.syncing.CompareAndSwap(false, true) {
 		return

@@ -168,6 +168,7 @@ func (c *Cache[K, V]) mender() {
 		}
 		if c.health.down.CompareAndSwap(true, false) {
 			c.tell(Event{Kind: EventRemoteUp, Count: replayed})
+			c.announceAside()
 		}
 		replayed = 0
 		c.mending.Store(false)

@@ -20,8 +20,9 @@ import (
 // millisecond is rounded up to one. A method that returns an error may or may
 // not have taken effect, for some keys or all. Results stand in the order of
 // the arguments. Methods are safe for concurrent use and return soon after ctx
-// ends. A Remote keeps no slice that it is given, and those that it returns
-// belong to the caller.
+// ends. Slices that a Remote returns belong to the caller; those that it was given
+// do so again once it has returned nil, while after an error it may still read
+// them.
 type Remote interface {
 	// Get reads records. With a lease above zero it also grants a lease of that
 	// length on each key that nobody holds one on, if the record is missing, is

@@ -86,6 +86,7 @@ func (c *Cache[K, V]) setEverywhere(ctx context.Context, w *write[K, V]) error {
 		// What carries an old counter is dead on arrival.
 		_, _ = c.generations(ctx, nil) // if it fails, so does the Put
 	}
+	defer c.announce()
 	c.beginSet(w)
 	saved := false
 	defer func() {

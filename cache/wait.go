@@ -59,11 +59,13 @@ func (c *Cache[K, V]) wait(ctx context.Context, f *flight[K, V], a aim, since in
 				return answer[V]{}, ErrClosed
 			}
 			c.keep(f)
+			defer c.announce()
 			return c.late(f)
 		case <-soft:
 			soft = nil
 			if b := c.spareOf(f); b != nil {
 				c.keep(f)
+				defer c.announce()
 				return c.servedStale(f, b), nil
 			}
 		}

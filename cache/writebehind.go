@@ -292,6 +292,7 @@ func (c *Cache[K, V]) saveBatch(batch map[K]unsavedValue[V]) error {
 		c.stats.saveErrors.Add(1)
 		c.unsaved.failed(err)
 		c.tell(Event{Kind: EventSaveFailed, Err: err, Count: len(batch)})
+		c.announceAside()
 		return err
 	}
 	c.unsaved.saved(batch)
