@@ -77,6 +77,13 @@ func (c *Cache[K, V]) withPolicyTags(tags []string) []string {
 // box gives a value its deadlines. Its life counts from the instant from, in L1
 // it ends at hard at the latest, and capped says from when LocalTTL counts.
 func (c *Cache[K, V]) box(v V, h header, version uint64, from, hard, capped int64) *box[V] {
+	b := new(box[V])
+	c.pack(b, v, h, version, from, hard, capped)
+	return b
+}
+
+// pack is box for a box that the caller has, perhaps on its stack.
+func (c *Cache[K, V]) pack(b *box[V], v V, h header, version uint64, from, hard, capped int64) {
 	p := &c.cfg.Policy
 	if p.LocalTTL > 0 {
 		hard = min(hard, after(capped, p.LocalTTL))
@@ -85,17 +92,18 @@ func (c *Cache[K, V]) box(v V, h header, version uint64, from, hard, capped int6
 	if h.fresh > 0 {
 		stale = after(from, h.fresh)
 	}
+	b.value, b.soon = v, stale
 	if version == 0 && hard == stale && c.plain(&h) {
-		if stale < never {
-			return &box[V]{value: v, soon: stale}
+		if stale >= never {
+			b.soon = never + max(0, from)
 		}
-		return &box[V]{value: v, soon: never + max(0, from)}
+		return
 	}
-	m := &meta{
+	b.meta = &meta{
 		header: h, version: version, born: from - int64(h.cost), hard: hard, stale: min(stale, hard),
 		grace: min(after(stale, p.Stale), hard), spare: min(after(stale, p.StaleIfError), hard),
 	}
-	return &box[V]{value: v, soon: c.soon(m), meta: m}
+	b.soon = c.soon(b.meta)
 }
 
 // plain tells whether all that meta would say follows from soon.

@@ -66,11 +66,12 @@ func (c *Cache[K, V]) setHere(key K, e Entry[V], weight int64) error {
 	h, keep := c.lifetime(e.TTL, e.Tags, 0, c.stamps.generation.Load())
 	if keep {
 		now := c.clock.now()
-		b := c.box(e.Value, h, 0, now, c.hardEnd(now, h, false), now)
+		var b box[V] // put copies it, so it needs no allocation
+		c.pack(&b, e.Value, h, 0, now, c.hardEnd(now, h, false), now)
 		if b.meta != nil {
 			b.meta.verified.Store(c.stamps.seq.Load())
 		}
-		s.put(key, hash, b, c.epoch.Load(), weight, &out)
+		s.put(key, hash, &b, c.epoch.Load(), weight, &out)
 	} else {
 		s.drop(key, hash, &out)
 	}
