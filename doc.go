@@ -8,6 +8,8 @@
 //     help, waits the right time, and says why it stopped.
 //   - [github.com/keelson-go/keelson/sharding] decides which shard owns a key,
 //     and fences routers that have not heard of a change.
+//   - [github.com/keelson-go/keelson/cache] keeps values near the caller, in the
+//     process and in a store that all nodes share, and stays coherent.
 //
 // They compose by plain nesting, outermost first:
 //

@@ -77,13 +77,12 @@ func (c *Cache[K, V]) withPolicyTags(tags []string) []string {
 // box gives a value its deadlines. Its life counts from the instant from, in L1
 // it ends at hard at the latest, and capped says from when LocalTTL counts.
 func (c *Cache[K, V]) box(v V, h header, version uint64, from, hard, capped int64) *box[V] {
-	b := new(box[V])
-	c.pack(b, v, h, version, from, hard, capped)
-	return b
+	b := c.boxed(v, h, version, from, hard, capped)
+	return &b
 }
 
-// pack is box for a box that the caller has, perhaps on its stack.
-func (c *Cache[K, V]) pack(b *box[V], v V, h header, version uint64, from, hard, capped int64) {
+// boxed is box for who needs no pointer.
+func (c *Cache[K, V]) boxed(v V, h header, version uint64, from, hard, capped int64) box[V] {
 	p := &c.cfg.Policy
 	if p.LocalTTL > 0 {
 		hard = min(hard, after(capped, p.LocalTTL))
@@ -92,18 +91,17 @@ func (c *Cache[K, V]) pack(b *box[V], v V, h header, version uint64, from, hard,
 	if h.fresh > 0 {
 		stale = after(from, h.fresh)
 	}
-	b.value, b.soon = v, stale
 	if version == 0 && hard == stale && c.plain(&h) {
-		if stale >= never {
-			b.soon = never + max(0, from)
+		if stale < never {
+			return box[V]{value: v, soon: stale}
 		}
-		return
+		return box[V]{value: v, soon: never + max(0, from)}
 	}
-	b.meta = &meta{
+	m := &meta{
 		header: h, version: version, born: from - int64(h.cost), hard: hard, stale: min(stale, hard),
 		grace: min(after(stale, p.Stale), hard), spare: min(after(stale, p.StaleIfError), hard),
 	}
-	b.soon = c.soon(b.meta)
+	return box[V]{value: v, soon: c.soon(m), meta: m}
 }
 
 // plain tells whether all that meta would say follows from soon.

@@ -117,10 +117,8 @@ func (x *nameIndex[K]) add(key K, name string, live int64) (rebuild bool) {
 }
 
 func insert[K comparable](at map[uint64][]K, hash uint64, key K) bool {
-	for _, k := range at[hash] {
-		if k == key {
-			return false
-		}
+	if slices.Contains(at[hash], key) {
+		return false
 	}
 	at[hash] = append(at[hash], key)
 	return true

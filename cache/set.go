@@ -66,8 +66,7 @@ func (c *Cache[K, V]) setHere(key K, e Entry[V], weight int64) error {
 	h, keep := c.lifetime(e.TTL, e.Tags, 0, c.stamps.generation.Load())
 	if keep {
 		now := c.clock.now()
-		var b box[V] // put copies it, so it needs no allocation
-		c.pack(&b, e.Value, h, 0, now, c.hardEnd(now, h, false), now)
+		b := c.boxed(e.Value, h, 0, now, c.hardEnd(now, h, false), now)
 		if b.meta != nil {
 			b.meta.verified.Store(c.stamps.seq.Load())
 		}

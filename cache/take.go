@@ -56,14 +56,14 @@ func (c *Cache[K, V]) leaseStep(f *flight[K, V], r *found[V]) step {
 	switch {
 	case r.Token != 0:
 		return mayLoad
+	case !c.leases(f):
+		c.finish(f, outcome[V]{err: ErrNotFound, drop: f.suspect})
+		return ended
 	case r.Held && f.aim.background():
 		c.endHeld(f)
 		return ended
 	case r.Held:
 		return mustPoll
-	case !c.leases(f):
-		c.finish(f, outcome[V]{err: ErrNotFound, drop: f.suspect})
-		return ended
 	case r.Version != 0 && f.asks < maxAsks:
 		f.asks++
 		f.insist = r.Version

@@ -55,10 +55,8 @@ func (ws *works) spawn(f func()) bool {
 	if ws.closed {
 		return false
 	}
-	ws.wg.Add(1)
-	go func() {
-		defer ws.wg.Done()
+	ws.wg.Go(func() {
 		f()
-	}()
+	})
 	return true
 }
