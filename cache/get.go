@@ -18,6 +18,9 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, load Loader[K, V]) (answer
 			if a, err, ok := c.local(ctx, e, load); ok {
 				return a, err
 			}
+		} else if load == nil && c.cfg.Remote == nil && !c.cfg.loads() && ctx.Err() == nil {
+			c.stats.localMisses.Add(1)
+			return answer[V]{}, ErrNotFound // there is nobody to ask
 		}
 		if first {
 			c.stats.localMisses.Add(1)

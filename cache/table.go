@@ -177,7 +177,8 @@ func (s *shard[K, V]) get(key K, hash uint64) *entry[K, V] {
 	return s.slots.Load().find(key, hash)
 }
 
-// put stores b under key in place of what is there, and first makes room for it.
+// put stores a copy of b under key in place of what is there, and first makes room
+// for it.
 // It returns false, and removes the old value, if the key is not equal to itself
 // or the weight is above the bound. What left stands in out.
 func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight int64, out *removed[K, V]) (stored bool) {
