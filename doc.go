@@ -10,6 +10,8 @@
 //     and fences routers that have not heard of a change.
 //   - [github.com/keelson-go/keelson/eventsource] keeps what happened in an order
 //     that can be asked, decided on and projected, at any point in time.
+//   - [github.com/keelson-go/keelson/cache] keeps values near the caller, in the
+//     process and in a store that all nodes share, and stays coherent.
 //
 // They compose by plain nesting, outermost first:
 //

@@ -127,6 +127,7 @@ func packages() []struct {
 		{"eventsource", slices.Concat(eventsourceMemoryRows(), eventsourceFoldRows())},
 		{"eventfile", eventfileRows()},
 		{"eventsql", eventsqlRows()},
+		{"cache", cacheL1Rows()},
 	}
 }
 
