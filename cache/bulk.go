@@ -1,0 +1,241 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// atOnce is how many keys GetMany loads at once without LoadMany.
+const atOnce = 16
+
+// A round is what GetMany waits for at once.
+type round[K comparable, V any] struct {
+	waits []waiting[K, V]
+	own   []*flight[K, V]
+	work  *work
+	since int64
+	left  int // how many of waits have been looked at
+}
+
+type waiting[K comparable, V any] struct {
+	key    K
+	flight *flight[K, V]
+	late   bool
+}
+
+// getMany is GetMany. Keys whose flights turn out to be of no use go into another
+// round.
+func (c *Cache[K, V]) getMany(ctx context.Context, keys []K) (map[K]V, error) {
+	values := make(map[K]V, len(keys))
+	var errs []error
+	for first := true; len(keys) > 0; first = false {
+		if c.closed.Load() {
+			return values, ErrClosed
+		}
+		missing := c.manyLocal(ctx, keys, values)
+		if len(missing) == 0 {
+			break
+		}
+		if first {
+			c.stats.localMisses.Add(int64(len(missing)))
+		}
+		if ctx.Err() != nil {
+			return values, c.gaveUp(ctx, nil)
+		}
+		r := c.beginRound(ctx, missing)
+		if r == nil {
+			return values, ErrClosed
+		}
+		var failed []error
+		keys, failed = c.endRound(ctx, r, values)
+		errs = append(errs, failed...)
+	}
+	return values, errors.Join(errs...)
+}
+
+// manyLocal takes what L1 has, and returns the other keys, each once.
+func (c *Cache[K, V]) manyLocal(ctx context.Context, keys []K, values map[K]V) (missing []K) {
+	var seen map[K]struct{}
+	for _, key := range keys {
+		if a, ok := c.unsavedValue(key); ok {
+			values[key] = a.box.value
+			continue
+		}
+		if e := c.table.find(key); e != nil {
+			if a, err, ok := c.local(ctx, e, nil); ok {
+				if err == nil {
+					values[key] = a.box.value
+				}
+				continue
+			}
+		}
+		if _, ok := seen[key]; ok {
+			continue
+		}
+		if seen == nil {
+			seen = make(map[K]struct{})
+		}
+		seen[key] = struct{}{}
+		missing = append(missing, key)
+	}
+	return missing
+}
+
+// beginRound claims key by key and starts those flights that nobody else has.
+func (c *Cache[K, V]) beginRound(ctx context.Context, keys []K) *round[K, V] {
+	r := &round[K, V]{work: &work{}, since: c.clock.now()}
+	if !c.works.begin(ctx, r.work, c.cfg.Policy.LoadTimeout) {
+		return nil
+	}
+	r.work.flying.Add(1) // this function
+	for _, key := range keys {
+		joined, begun := c.claim(ctx, key, c.name(key), toGet, r.work)
+		wait := waiting[K, V]{key: key, flight: joined}
+		switch {
+		case begun != nil:
+			wait.flight = begun
+			r.own = append(r.own, begun)
+		case joined != nil:
+			wait.late = joined.seq != c.stamps.seq.Load()
+		}
+		r.waits = append(r.waits, wait)
+	}
+	go c.flyRound(r)
+	return r
+}
+
+func (c *Cache[K, V]) flyRound(r *round[K, V]) {
+	defer c.works.wg.Done()
+	defer c.works.leave(r.work)
+	if len(r.own) == 0 {
+		return
+	}
+	if c.cfg.Remote == nil {
+		c.flyAll(r.own, c.loadThese)
+	} else {
+		c.flyAll(r.own, c.flyRemote)
+	}
+}
+
+// endRound waits for the flights and puts values where they belong. It returns the
+// keys that need another round.
+func (c *Cache[K, V]) endRound(ctx context.Context, r *round[K, V], values map[K]V) (again []K, errs []error) {
+	defer func() {
+		// One of them has panicked: nobody waits for the others any more.
+		for _, wait := range r.waits[r.left:] {
+			if wait.flight != nil {
+				c.leave(wait.flight)
+			}
+		}
+	}()
+	gaveUp := false
+	for _, wait := range r.waits {
+		r.left++
+		if wait.flight == nil {
+			again = append(again, wait.key)
+			continue
+		}
+		a, err := c.wait(ctx, wait.flight, toGet, r.since)
+		if !gaveUp && c.mustRepeat(wait.flight, a, err, toGet, wait.late) {
+			again = append(again, wait.key)
+			continue
+		}
+		switch {
+		case err == nil:
+			values[wait.key] = a.box.value
+		case isAbsent(err):
+		case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+			if !gaveUp {
+				errs = append(errs, err)
+			}
+			gaveUp = true
+		default:
+			errs = append(errs, asLoadError(wait.key, err, c.since(r.since)))
+		}
+	}
+	return again, errs
+}
+
+// loadMany asks the source about several keys: at once, or one by one with some
+// at a time. What comes of it goes into the Remote in one call.
+func (c *Cache[K, V]) loadMany(fs []*flight[K, V]) {
+	w := fs[0].work
+	switch {
+	case c.cfg.LoadMany != nil:
+		c.callLoadMany(w, fs)
+	case !c.cfg.loads():
+		for _, f := range fs {
+			c.loadOne(f)
+		}
+		return
+	default:
+		c.loadEach(fs)
+	}
+	var rest []*flight[K, V]
+	for _, f := range fs {
+		if !isOver(f) { // of a loader that has panicked
+			rest = append(rest, f)
+		}
+	}
+	c.publish(w, rest...)
+}
+
+func (c *Cache[K, V]) callLoadMany(w *work, fs []*flight[K, V]) {
+	keys := make([]K, len(fs))
+	outage := false
+	for i, f := range fs {
+		keys[i] = f.key
+		outage = outage || f.outage
+	}
+	leave, ok := c.enterOutage(w, outage)
+	begun := c.clock.now()
+	var values map[K]V
+	err := w.ctx.Err()
+	if ok {
+		values, err = func() (map[K]V, error) {
+			defer leave()
+			defer c.keepLeases(w, fs...)()
+			return c.cfg.LoadMany(w.ctx, keys)
+		}()
+		c.loaded(begun, len(fs))
+	}
+	if err != nil && w.ctx.Err() != nil {
+		err = c.lateError(err)
+	}
+	for _, f := range fs {
+		v, err := pick(values, f.key, err)
+		c.accept(f, Entry[V]{Value: v}, err, begun)
+	}
+}
+
+// loadEach loads key by key. A goroutine each, so that one that exits takes no
+// other key with it.
+func (c *Cache[K, V]) loadEach(fs []*flight[K, V]) {
+	stop := c.keepLeases(fs[0].work, fs...)
+	defer stop()
+	var wg sync.WaitGroup
+	places := make(chan struct{}, atOnce)
+	for _, f := range fs {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			c.flyAll([]*flight[K, V]{f}, func([]*flight[K, V]) {
+				c.loadInto(f)
+				if c.cfg.Remote == nil {
+					c.finish(f, f.outcome)
+				}
+			})
+		})
+	}
+	wg.Wait()
+}
+
+// asLoadError gives an error the key that it is about.
+func asLoadError(key any, err error, elapsed time.Duration) error {
+	if _, ok := errors.AsType[*LoadError](err); ok {
+		return err
+	}
+	return &LoadError{Key: key, Err: err, Elapsed: elapsed}
+}

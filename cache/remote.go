@@ -1,0 +1,136 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// health counts failures of the Remote. Three in a row put it down: from then on
+// no request touches it until the mender has got through.
+type health struct {
+	down atomic.Bool
+
+	mu       sync.Mutex
+	failures int
+}
+
+const maxFailures = 3
+
+// attempt makes one call within RemoteTimeout, and keeps the count of failures. A
+// caller's own cancellation is none.
+func (c *Cache[K, V]) attempt(ctx context.Context, call func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, c.cfg.RemoteTimeout)
+	defer cancel()
+	c.stats.remoteTrips.Add(1)
+	err := call(bounded)
+	switch {
+	case err == nil:
+		c.health.mu.Lock()
+		c.health.failures = 0
+		c.health.mu.Unlock()
+	case ctx.Err() == nil:
+		c.stats.remoteErrors.Add(1)
+		c.countFailure(err)
+	}
+	return err
+}
+
+func (c *Cache[K, V]) countFailure(err error) {
+	h := &c.health
+	h.mu.Lock()
+	h.failures++
+	falls := h.failures >= maxFailures && !h.down.Load()
+	if falls {
+		h.down.Store(true)
+	}
+	h.mu.Unlock()
+	if falls {
+		c.mend()
+		c.tell(Event{Kind: EventRemoteDown, Err: err})
+	}
+}
+
+// call is attempt unless the Remote is down.
+func (c *Cache[K, V]) call(ctx context.Context, call func(context.Context) error) error {
+	if c.health.down.Load() {
+		c.stats.remoteSkipped.Add(1)
+		return ErrRemote
+	}
+	return c.attempt(ctx, call)
+}
+
+func (c *Cache[K, V]) remoteGet(ctx context.Context, queries []Query, lease bool) (records []Record, err error) {
+	life := leaseLife
+	if !lease {
+		life = 0
+	}
+	err = c.call(ctx, func(ctx context.Context) (err error) {
+		records, err = c.cfg.Remote.Get(ctx, queries, life)
+		return short("Get", len(records), len(queries), err)
+	})
+	return records, err
+}
+
+func (c *Cache[K, V]) remotePut(ctx context.Context, fills []Fill) (stored []bool, err error) {
+	err = c.call(ctx, func(ctx context.Context) (err error) {
+		stored, err = c.cfg.Remote.Put(ctx, fills)
+		return short("Put", len(stored), len(fills), err)
+	})
+	return stored, err
+}
+
+// generations asks for stamps, and learns from the answer.
+func (c *Cache[K, V]) generations(ctx context.Context, tags []string) (g Generations, err error) {
+	asked := c.stamps.seq.Load()
+	err = c.attempt(ctx, func(ctx context.Context) (err error) {
+		g, err = c.cfg.Remote.Generations(ctx, tags)
+		return short("Generations", len(g.Tags), len(tags), err)
+	})
+	if err == nil {
+		c.stamps.learn(g, asked)
+	}
+	return g, err
+}
+
+// short is the error of a Remote that breaks its contract.
+func short(method string, got, want int, err error) error {
+	if err == nil && got != want {
+		return fmt.Errorf("cache: Remote.%s returned %d results for %d", method, got, want)
+	}
+	return err
+}
+
+// apply is the part of an invalidation that happens elsewhere: at the Remote, and
+// on the Bus unless the Remote has published it. It returns the generation.
+func (c *Cache[K, V]) apply(ctx context.Context, m Message) (generation uint64, err error) {
+	m.Origin = c.id
+	if c.cfg.Remote != nil {
+		err := c.attempt(ctx, func(ctx context.Context) (err error) {
+			m, err = c.cfg.Remote.Invalidate(ctx, m)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		c.stamps.observe(m.Generation)
+	}
+	if m.Seq == 0 && c.cfg.Bus != nil {
+		return m.Generation, c.publishMessage(ctx, m)
+	}
+	return m.Generation, nil
+}
+
+// publishMessage tells the other nodes.
+func (c *Cache[K, V]) publishMessage(ctx context.Context, m Message) error {
+	bounded, cancel := context.WithTimeout(ctx, c.cfg.RemoteTimeout)
+	defer cancel()
+	m.Origin = c.id
+	c.stats.remoteTrips.Add(1)
+	err := c.cfg.Bus.Publish(bounded, m)
+	if err != nil && ctx.Err() == nil {
+		c.stats.remoteErrors.Add(1)
+	}
+	return err
+}
