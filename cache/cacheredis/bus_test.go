@@ -146,7 +146,7 @@ func TestReplicaIsNoBus(t *testing.T) {
 			h := subscribe(t, s, 0)
 			h.next(t)
 			host, port := "127.0.0.1", other.Addr()[len("127.0.0.1:"):]
-			require.NoError(t, client.SlaveOf(t.Context(), host, port).Err())
+			require.NoError(t, client.Do(t.Context(), "REPLICAOF", host, port).Err())
 			assert.NotErrorIs(t, h.end(t), context.Canceled)
 			assert.Error(t, s.Subscribe(t.Context(), 0, func(m cache.Message) { assert.Equal(t, cache.Message{Seq: m.Seq}, m) }))
 		})

@@ -39,7 +39,7 @@ func TestReplicasAreNeverAsked(t *testing.T) {
 	h := subscribe(t, s, 0)
 	h.next(t)
 	var queries []cache.Query
-	for _, key := range strings.Split("abcdefghijklmnopqrstuvwxyz", "") {
+	for key := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 		queries = append(queries, cache.Query{Key: key})
 	}
 	for _, n := range []int{1, len(queries)} {
