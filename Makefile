@@ -9,6 +9,7 @@ GOLANGCI    := v2.15.0
 BIN         := $(CURDIR)/.bin
 
 .PHONY: test check bench bench-peers fuzz soak soak-cache tools tidy
+.PHONY: test check bench bench-peers fuzz soak soak-redis tools tidy
 
 # The race detector needs a C compiler. Where there is none (Go then reports
 # CGO_ENABLED=0) the tests run all the same, without it; .ci/run installs one.
@@ -18,6 +19,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 test:
 	@test -n "$(RACE)" || echo "no C compiler found: testing without the race detector"
 	go test $(RACE) -shuffle=on -timeout 15m work
+	GOWORK=off go test $(RACE) -timeout 15m ./cache/cacheredis # with the lowest go-redis that it requires
 
 ## check: formatting, vet, linters, go fix and go mod tidy, all without changing a file
 check: tools
@@ -53,6 +55,10 @@ CACHETIME  ?= 10m
 CACHESEEDS ?= 20000
 soak-cache:
 	cd internal/verify && KEELSON_CACHE_SOAK=$(CACHETIME) KEELSON_CACHE_SEEDS=$(CACHESEEDS) go test $(RACE) -timeout 60m ./cache/
+## soak-redis: the cache under random faults of real Redis servers for SOAK_SECONDS (60), and that long of linearizability
+SOAK_SECONDS ?= 60
+soak-redis:
+	cd internal/verify && KEELSON_ENGINES=required KEELSON_SOAK_SECONDS=$(SOAK_SECONDS) go test $(RACE) -v -run 'TestSoak|TestAcknowledged' -timeout 60m ./cacheredis
 
 ## tidy: go mod tidy in every module
 tidy:

@@ -33,9 +33,11 @@ func (s *subscription) followChannel(ctx context.Context, _ uint64) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	var reader sync.WaitGroup
-	defer reader.Wait()
-	defer context.AfterFunc(ctx, func() { channel.Close() })
-	defer cancel(nil)
+	defer func() {
+		cancel(nil)
+		channel.Close()
+		reader.Wait()
+	}()
 	payloads := make(chan string)
 	reader.Go(func() { cancel(receive(ctx, channel, payloads)) })
 

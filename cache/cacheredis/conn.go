@@ -61,7 +61,9 @@ func (c *conn) run(ctx context.Context, calls []*call) error {
 	if len(calls) == 0 {
 		return context.Cause(ctx)
 	}
-	return c.within(ctx, func() error { return runOn(ctx, c.client, calls) })
+	err := c.within(ctx, func() error { return runOn(ctx, c.client, calls) })
+	c.learn(ctx, err)
+	return err
 }
 
 // within returns when f does or ctx ends. go-redis never looks whether a context
@@ -146,19 +148,20 @@ func (c *conn) confirmed(ctx context.Context, calls []*call, replicas int) error
 	if replicas == 0 || len(calls) == 0 {
 		return c.run(ctx, calls)
 	}
-	return c.within(ctx, func() error {
+	err := c.within(ctx, func() error {
 		groups, err := c.byPrimary(ctx, calls)
 		if err != nil {
 			return err
 		}
 		for node, group := range groups {
 			if err := runAndWait(ctx, node, group, replicas); err != nil {
-				c.learn(ctx, err)
 				return err
 			}
 		}
 		return nil
 	})
+	c.learn(ctx, err)
+	return err
 }
 
 // waitLimit bounds WAIT for a caller without a deadline.
@@ -206,9 +209,12 @@ func (c *conn) byPrimary(ctx context.Context, calls []*call) (map[connector][]*c
 	return groups, nil
 }
 
-// learn looks at the slots anew if an error says that they have moved.
+// learn lets a Cluster client look at the slots anew, in the background, after a
+// call has failed. By itself it does so when a node says that a slot has moved,
+// which the dead primary of a slot never does; and the time to try others is over
+// with the deadline of the call.
 func (c *conn) learn(ctx context.Context, err error) {
-	if c.cluster != nil && (strings.HasPrefix(err.Error(), "MOVED") || strings.HasPrefix(err.Error(), "ASK")) {
-		c.cluster.ReloadState(ctx)
+	if c.cluster != nil && err != nil {
+		c.cluster.ReloadState(context.WithoutCancel(ctx))
 	}
 }

@@ -3,6 +3,7 @@ package cacheredis
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,9 +40,9 @@ func (m *marks) remember(pos uint64, mark string) {
 func (m *marks) recall(pos uint64) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := len(m.ends) - 1; i >= 0; i-- {
-		if m.ends[i].pos == pos {
-			return m.ends[i].mark
+	for _, e := range slices.Backward(m.ends) {
+		if e.pos == pos {
+			return e.mark
 		}
 	}
 	return ""

@@ -42,13 +42,14 @@ func (s *Store) Subscribe(ctx context.Context, after uint64, deliver func(cache.
 	if err != nil {
 		return err
 	}
-	client := redis.NewClient(dedicated(options))
+	var link link
+	client := redis.NewClient(dedicated(options, &link))
 	defer client.Close()
 	sub := &subscription{store: s, client: client, conn: client.Conn(), deliver: deliver}
 	defer sub.conn.Close()
 	// A read that blocks does not notice that ctx ends. The end of its connection
 	// it does.
-	defer context.AfterFunc(ctx, func() { client.Close() })()
+	defer context.AfterFunc(ctx, link.close)()
 
 	follow := sub.followStream
 	if s.config.PubSub {
@@ -60,19 +61,6 @@ func (s *Store) Subscribe(ctx context.Context, after uint64, deliver func(cache.
 	}
 	s.conn.learn(ctx, err)
 	return err
-}
-
-// dedicated are options for one connection, whose end is an error and not a
-// reason to dial another: behind a new one may be another server, or the same
-// with another log.
-func dedicated(from *redis.Options) *redis.Options {
-	to := *from
-	to.PoolSize, to.MinIdleConns = 1, 0
-	to.MaxRetries = -1
-	to.ConnMaxIdleTime, to.ConnMaxLifetime = -1, -1
-	to.ReadTimeout, to.WriteTimeout = patience, patience
-	to.ContextTimeoutEnabled = true
-	return &to
 }
 
 // followStream reads the log: blocking for what is new, and once per beat

@@ -79,12 +79,17 @@ func same(a, b cache.Message) bool {
 // next takes whatever comes next.
 func (s *sub) next() cache.Message {
 	s.t.Helper()
+	return s.within(time.After(patience))
+}
+
+func (s *sub) within(limit <-chan time.Time) cache.Message {
+	s.t.Helper()
 	select {
 	case m := <-s.messages:
 		return m
 	case err := <-s.ended:
 		s.t.Fatalf("the subscription has ended: %v", err)
-	case <-time.After(patience):
+	case <-limit:
 		s.t.Fatalf("nothing is delivered within %v", patience)
 	}
 	return cache.Message{}
@@ -93,8 +98,9 @@ func (s *sub) next() cache.Message {
 // message takes the next invalidation. Positions on the way have to be right.
 func (s *sub) message() cache.Message {
 	s.t.Helper()
+	limit := time.After(patience)
 	for {
-		m := s.next()
+		m := s.within(limit)
 		switch {
 		case bare(m) && m.Seq != s.last:
 			s.t.Fatalf("the position is told as %d, the last message was %d", m.Seq, s.last)
@@ -279,11 +285,11 @@ func slowSubscriber(t testing.TB, b cache.Bus) {
 			<-release
 		})
 	}()
+	time.AfterFunc(1500*time.Millisecond, func() { close(release) })
 	s.last = s.next().Seq
 	for i := range n {
 		publish(t, b, fmt.Sprint(i))
 	}
-	time.AfterFunc(1500*time.Millisecond, func() { close(release) })
 	for i := range n {
 		s.want(fmt.Sprint(i))
 	}
@@ -327,7 +333,11 @@ func oneAtATime(t testing.TB, b cache.Bus) {
 	for range 50 {
 		publish(t, b, "after the end")
 	}
-	<-ended
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatalf("the subscription does not end with its context")
+	}
 }
 
 func subscriptionEnds(t testing.TB, b cache.Bus) {
@@ -351,7 +361,14 @@ func endedBusCalls(t testing.TB, b cache.Bus) {
 	if err := b.Publish(ctx, cache.Message{Clear: true}); !errors.Is(err, errLeave) {
 		t.Errorf("Publish under an ended context returns %v, want its cause", err)
 	}
-	if err := b.Subscribe(ctx, 0, func(cache.Message) {}); !errors.Is(err, errLeave) {
-		t.Errorf("Subscribe under an ended context returns %v, want its cause", err)
+	ended := make(chan error, 1)
+	go func() { ended <- b.Subscribe(ctx, 0, func(cache.Message) {}) }()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errLeave) {
+			t.Errorf("Subscribe under an ended context returns %v, want its cause", err)
+		}
+	case <-time.After(patience):
+		t.Errorf("Subscribe under an ended context does not return")
 	}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // patience is how long a case waits for what must happen, on real clocks: a
-// server may be on a busy machine.
-const patience = 30 * time.Second
+// server may be on a busy machine. Tests of the suite itself are less patient.
+var patience = 30 * time.Second
 
 // await polls until done, and ends the test when that takes too long.
 func (r remote) await(what string, done func() bool) {

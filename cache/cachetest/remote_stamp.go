@@ -168,25 +168,32 @@ func fence(r remote) {
 	for round := range 20 {
 		key := fmt.Sprint("key ", round)
 		var source atomic.Int64
-		ctx, cancel := context.WithCancel(r.Context())
-		var group sync.WaitGroup
-		for worker := range 4 {
-			group.Go(func() {
-				for ctx.Err() == nil {
-					r.fillFrom(&source, key, uint64(worker))
+		r.raceFills(&source, key, func() {
+			for range 20 {
+				source.Add(1)
+				r.invalidate(cache.Message{Keys: []string{key}})
+				if got := r.look(key); got.Data != nil && string(got.Data) != strconv.FormatInt(source.Load(), 10) {
+					r.Errorf("after the invalidation at %d the record is %s", source.Load(), got.Data)
 				}
-			})
-		}
-		for range 20 {
-			source.Add(1)
-			r.invalidate(cache.Message{Keys: []string{key}})
-			if got := r.look(key); got.Data != nil && string(got.Data) != strconv.FormatInt(source.Load(), 10) {
-				r.Errorf("after the invalidation at %d the record is %s", source.Load(), got.Data)
 			}
-		}
-		cancel()
-		group.Wait()
+		})
 	}
+}
+
+// raceFills fills a key from a source by four workers while f runs.
+func (r remote) raceFills(source *atomic.Int64, key string, f func()) {
+	ctx, cancel := context.WithCancel(r.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	for worker := range 4 {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				r.fillFrom(source, key, uint64(worker))
+			}
+		})
+	}
+	f()
 }
 
 func (r remote) fillFrom(source *atomic.Int64, key string, worker uint64) {

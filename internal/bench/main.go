@@ -128,6 +128,7 @@ func packages() []struct {
 		{"eventfile", eventfileRows()},
 		{"eventsql", eventsqlRows()},
 		{"cache", cacheL1Rows()},
+		{"cacheredis", cacheRedisRows()},
 	}
 }
 

@@ -1,0 +1,129 @@
+package cacheredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/keelson-go/keelson/cache"
+	"github.com/keelson-go/keelson/internal/engine"
+	"github.com/stretchr/testify/require"
+)
+
+type operation struct {
+	key   int
+	write bool
+}
+
+// register is the source as the node that writes it sees it through the cache: a
+// key is a register whose writes are acknowledged invalidations.
+var register = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		byKey := make(map[int][]porcupine.Operation)
+		for _, op := range history {
+			key := op.Input.(operation).key
+			byKey[key] = append(byKey[key], op)
+		}
+		var parts [][]porcupine.Operation
+		for _, part := range byKey {
+			parts = append(parts, part)
+		}
+		return parts
+	},
+	Init: func() any { return int64(0) },
+	Step: func(state, input, output any) (bool, any) {
+		if input.(operation).write {
+			return true, output
+		}
+		return state == output, state
+	},
+	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %v", input, output) },
+}
+
+// S1 per node: three nodes, each writes two keys of its own and reads all. On the
+// node that writes a key, its history has to be linearizable, whatever the others
+// put into the Remote meanwhile. One load in ten fails, one in four takes a while.
+func TestAcknowledgedWritesAreReadOnTheirNode(t *testing.T) {
+	server := engine.Redis(t)
+	failed := errors.New("no luck")
+	begun, rounds := time.Now(), 0
+	for limit := seconds(t, 0); rounds == 0 || time.Since(begun) < limit; rounds++ {
+		const nodes, keysEach = 3, 2
+		s := newSource(nodes * keysEach)
+		load := func(ctx context.Context, key int) (string, error) {
+			v, err := s.load(ctx, key)
+			switch {
+			case rand.IntN(10) == 0:
+				return "", failed
+			case rand.IntN(4) == 0:
+				time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond)
+			}
+			return v, err
+		}
+		var histories [nodes][]porcupine.Operation
+		var group sync.WaitGroup
+		for i := range nodes {
+			n := node(t, clientOf(t, server.Addr()), fmt.Sprintf("linear-%d", rounds), cache.Config[int, string]{MaxEntries: 4, Load: load})
+			healed(t, n)
+			group.Go(func() { histories[i] = record(t, n, s, i, keysEach) })
+		}
+		group.Wait()
+		for i, history := range histories {
+			require.Equal(t, porcupine.Ok, porcupine.CheckOperationsTimeout(register, history, time.Minute), "node %d of round %d", i, rounds)
+		}
+	}
+	t.Logf("%d rounds", rounds)
+}
+
+// record lets 8 goroutines do 200 operations each and returns those on the keys
+// that the node writes.
+func record(t *testing.T, n *cache.Cache[int, string], s *source, node, keysEach int) (history []porcupine.Operation) {
+	var mu sync.Mutex
+	var writing [16]sync.Mutex // the source takes one write at a time
+	var group sync.WaitGroup
+	for client := range 8 {
+		group.Go(func() {
+			for range 200 {
+				in := operation{key: node*keysEach + rand.IntN(keysEach), write: rand.IntN(5) == 0}
+				if rand.IntN(4) == 0 {
+					_, _ = n.Get(t.Context(), rand.IntN(len(s.values)))
+					continue
+				}
+				out, err := int64(0), error(nil)
+				call := time.Now()
+				if in.write {
+					writing[in.key].Lock()
+					call = time.Now()
+					out = s.values[in.key].Add(1)
+					err = n.Invalidate(t.Context(), in.key)
+					writing[in.key].Unlock()
+				} else {
+					var text string
+					if text, err = n.Get(t.Context(), in.key); err == nil {
+						out, err = strconv.ParseInt(text, 10, 64)
+					}
+				}
+				end := time.Now()
+				if err != nil && !in.write {
+					continue // a load that failed has told nothing
+				}
+				if err != nil {
+					t.Errorf("Invalidate: %v", err)
+				}
+				mu.Lock()
+				history = append(history, porcupine.Operation{
+					ClientId: client, Input: in, Output: out, Call: call.UnixNano(), Return: end.UnixNano(),
+				})
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return history
+}
