@@ -104,7 +104,7 @@ func TestUserCodeThatDoesNotReturn(t *testing.T) {
 		for place, arrange := range map[string]func(m *Member[string]){
 			"Handle":  func(m *Member[string]) { m.Handle = func(context.Context, string, int) error { exit(); return nil } },
 			"Ack":     func(m *Member[string]) { m.Ack = func(context.Context, string) error { exit(); return nil } },
-			"Observe": func(m *Member[string]) { m.Observe = func(string, Outcome) { exit() } },
+			"Observe": func(m *Member[string]) { m.Concurrency, m.Observe = 1, func(string, Outcome) { exit() } },
 			"Backoff": func(m *Member[string]) {
 				m.Handle = func(context.Context, string, int) error { return errFails }
 				m.Backoff = func(int) time.Duration { exit(); return 0 }
