@@ -1,6 +1,11 @@
 package eventsource
 
-import "context"
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+)
 
 // Checkpoints are small named records with compare-and-set. Every store of
 // this module has them; projections keep their progress there, deciders their
@@ -26,3 +31,82 @@ type Checkpoint struct {
 	Epoch    uint64   // grows with every owner: the fence against former ones
 	Data     []byte   // the owner's: state of a group, a snapshot
 }
+
+func (c Checkpoint) isZero() bool { return c.Position == 0 && c.Epoch == 0 && len(c.Data) == 0 }
+
+// records are the checkpoints of a Memory. The zero records are ready.
+type records struct {
+	mu     sync.Mutex
+	byName map[string]Checkpoint
+}
+
+// LoadCheckpoint implements [Checkpoints].
+func (m *Memory) LoadCheckpoint(ctx context.Context, name string) (Checkpoint, error) {
+	if ctx.Err() != nil {
+		return Checkpoint{}, context.Cause(ctx)
+	}
+	c, _ := m.records.load(name)
+	c.Data = bytes.Clone(c.Data)
+	return c, nil
+}
+
+// SaveCheckpoint implements [Checkpoints]. It has no transactions: what apply
+// did stays done when the checkpoint is fenced.
+func (m *Memory) SaveCheckpoint(ctx context.Context, name string, old, new Checkpoint, apply func(context.Context) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := new.Validate(name); err != nil {
+		return err
+	}
+	if apply != nil {
+		if err := apply(ctx); err != nil {
+			return err
+		}
+	}
+	return m.records.replace(name, old, new)
+}
+
+func (r *records) load(name string) (c Checkpoint, present bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, present = r.byName[name]
+	return c, present
+}
+
+func (r *records) replace(name string, old, new Checkpoint) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, present := r.byName[name]
+	if present == old.isZero() || c.Position != old.Position || c.Epoch != old.Epoch {
+		return fmt.Errorf("%w: checkpoint %q is at position %d, epoch %d", ErrFenced, name, c.Position, c.Epoch)
+	}
+	if new.isZero() {
+		delete(r.byName, name)
+		return nil
+	}
+	new.Data = bytes.Clone(new.Data)
+	r.set(name, new)
+	return nil
+}
+
+func (r *records) set(name string, c Checkpoint) {
+	if r.byName == nil {
+		r.byName = make(map[string]Checkpoint)
+	}
+	r.byName[name] = c
+}
+
+func (r *records) tracked(source string) Position {
+	c, _ := r.load(trackPrefix + source)
+	return c.Position
+}
+
+func (r *records) track(source string, p Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.set(trackPrefix+source, Checkpoint{Position: p})
+}
+
+// trackPrefix is that of the records that Track writes.
+const trackPrefix = "track/"

@@ -1,0 +1,72 @@
+// Package index finds events by stream, type and tag, for stores that number
+// their events 1, 2, 3 ... in 32 bits.
+//
+//	table.go   a hash table from hashes to numbers
+//	names.go   strings to numbers, each number with its list of positions
+//	list.go    one list of positions
+//	cursor.go  which positions match a query, forwards or backwards
+//
+// All of it has one writer at a time, which its owner's mutex sees to, and any
+// number of readers, which take no lock. A reader first loads the position up
+// to which its owner has published, and then looks: what it finds is complete
+// up to there, and may hold more, which the bounds of a Cursor cut off.
+package index
+
+// Item is eventsource.Item without its name, to which it is assignable.
+type Item = struct{ Streams, Types, IDs, Tags []string }
+
+// Index holds the positions of events by name. Use New.
+type Index struct{ Streams, Types, Tags Names }
+
+// New returns an empty index. hashMask is ANDed with every hash: ^0, except in
+// a test that wants collisions.
+func New(hashMask uint64) *Index {
+	x := &Index{}
+	x.Streams.init(hashMask)
+	x.Types.init(hashMask)
+	x.Tags.init(hashMask)
+	return x
+}
+
+// Version returns the version of the last event of a stream, for which the
+// owner has added each event once: the length of its list.
+func (x *Index) Version(stream string) uint64 {
+	if l := x.Streams.Find(stream); l != nil {
+		return uint64(l.Len())
+	}
+	return 0
+}
+
+// Newest returns the highest position that matches it, above after and up to
+// last, or 0. It is what a condition asks, on the writer's side. It looks at
+// the names first, so that a tag without a new event costs one lookup. Ids are
+// not looked at.
+func (x *Index) Newest(it Item, after, last uint32) uint32 {
+	for _, tag := range it.Tags {
+		if !newer(&x.Tags, tag, after) {
+			return 0
+		}
+	}
+	if !anyNewer(&x.Streams, it.Streams, after) || !anyNewer(&x.Types, it.Types, after) {
+		return 0
+	}
+	c := Cursor{after: after, upTo: last, back: true}
+	it.IDs = nil
+	c.Add(x, it, nil)
+	pos, _ := c.Next()
+	return pos
+}
+
+func newer(n *Names, name string, after uint32) bool {
+	l := n.Find(name)
+	return l != nil && l.Last() > after
+}
+
+func anyNewer(n *Names, names []string, after uint32) bool {
+	for _, name := range names {
+		if newer(n, name, after) {
+			return true
+		}
+	}
+	return len(names) == 0
+}

@@ -1,0 +1,79 @@
+package index
+
+import "sync/atomic"
+
+// List is the ascending positions of the events that carry one name. The zero
+// List is empty.
+//
+// An element never changes once n covers it, and a full array is replaced by a
+// copy, never reused: so a reader that loads n and then the array sees n final
+// elements, whatever the writer does.
+type List struct {
+	n     atomic.Uint32
+	array atomic.Pointer[[]uint32]
+}
+
+// Append adds pos, which is above all before it. One writer at a time.
+func (l *List) Append(pos uint32) {
+	n := l.n.Load()
+	p := l.array.Load()
+	if p == nil || int(n) == len(*p) {
+		grown := make([]uint32, max(2, 2*n))
+		if p != nil {
+			copy(grown, *p)
+		}
+		p = &grown
+		l.array.Store(p)
+	}
+	(*p)[n] = pos
+	l.n.Store(n + 1)
+}
+
+// Len returns the number of positions.
+func (l *List) Len() int { return int(l.n.Load()) }
+
+// Last returns the highest position, 0 when empty.
+func (l *List) Last() uint32 {
+	if n := l.n.Load(); n > 0 {
+		return (*l.array.Load())[n-1]
+	}
+	return 0
+}
+
+// Positions returns what the list holds now; it must not be changed.
+func (l *List) Positions() []uint32 {
+	if n := l.n.Load(); n > 0 {
+		return (*l.array.Load())[:n:n]
+	}
+	return nil
+}
+
+// Chunks is an array that grows and whose elements never move. The zero Chunks
+// is empty.
+type Chunks[T any] struct {
+	dir atomic.Pointer[[]*[chunk]T]
+}
+
+const chunk = 256
+
+// At returns the i-th element, which Grow has covered.
+func (c *Chunks[T]) At(i uint32) *T { return &(*c.dir.Load())[i/chunk][i%chunk] }
+
+// Grow makes room for element i. One writer at a time; readers may ask for the
+// elements that were published to them, by whatever means their owner has.
+func (c *Chunks[T]) Grow(i uint32) {
+	var dir []*[chunk]T
+	if p := c.dir.Load(); p != nil {
+		dir = *p
+	}
+	at := int(i / chunk)
+	if at >= len(dir) {
+		grown := make([]*[chunk]T, max(8, 2*len(dir), at+1))
+		copy(grown, dir)
+		dir = grown
+		c.dir.Store(&grown)
+	}
+	if dir[at] == nil { // beyond all that readers have been told of
+		dir[at] = new([chunk]T)
+	}
+}

@@ -1,0 +1,62 @@
+package index
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync/atomic"
+)
+
+// Names numbers strings 1, 2, 3 ... and keeps a list of positions for each.
+type Names struct {
+	seed  maphash.Seed
+	mask  uint64
+	table Table
+	n     atomic.Uint32
+	names Chunks[name]
+}
+
+type name struct {
+	text string
+	list List
+}
+
+func (n *Names) init(mask uint64) { n.seed, n.mask = maphash.MakeSeed(), mask }
+
+// Number returns the number of text, 0 if it has none.
+func (n *Names) Number(text string) uint32 {
+	number, _ := n.table.Find(n.hash(text), func(i uint32) bool { return n.names.At(i).text == text })
+	return number
+}
+
+// Intern returns the number of text, and gives it the next one if it has none.
+// One writer at a time.
+func (n *Names) Intern(text string) uint32 {
+	if number := n.Number(text); number != 0 {
+		return number
+	}
+	number := n.n.Load() + 1
+	n.names.Grow(number)
+	n.names.At(number).text = strings.Clone(text) // not a part of something large
+	n.table.Add(n.hash(text), number)
+	n.n.Store(number)
+	return number
+}
+
+// Find returns the list of text, nil if it has no number.
+func (n *Names) Find(text string) *List {
+	if number := n.Number(text); number != 0 {
+		return n.List(number)
+	}
+	return nil
+}
+
+// Text returns the string of a number that Intern has returned.
+func (n *Names) Text(number uint32) string { return n.names.At(number).text }
+
+// List returns the list of a number that Intern has returned.
+func (n *Names) List(number uint32) *List { return &n.names.At(number).list }
+
+// Len returns how many names there are.
+func (n *Names) Len() int { return int(n.n.Load()) }
+
+func (n *Names) hash(text string) uint64 { return maphash.String(n.seed, text) & n.mask }

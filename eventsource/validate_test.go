@@ -1,0 +1,51 @@
+package eventsource_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/internal/assert"
+)
+
+func ExampleValidate() {
+	err := eventsource.Validate([]eventsource.Event{{Type: "account.opened"}, {Stream: "account-7"}})
+	fmt.Println(err)
+	// Output: eventsource: invalid: Event.Type: "", required (events[1])
+}
+
+func TestValidateDoesNotAllocateForAnOrdinaryAppend(t *testing.T) {
+	events := []eventsource.Event{
+		{ID: "1", Stream: "account-7", Type: "account.deposited", Tags: []string{"customer:42"}, Data: []byte("{}")},
+		{ID: "2", Stream: "account-8", Type: "account.deposited", Meta: map[string]string{"actor": "x"}},
+	}
+	conds := []eventsource.Condition{
+		eventsource.AtVersion("account-7", 3), eventsource.Exists("account-8"),
+		eventsource.NoneSince(eventsource.Stream("account-7"), 0), eventsource.Track("source", 1),
+	}
+	assert.NoError(t, eventsource.Validate(events, conds...))
+	assert.Equal(t, 0.0, testing.AllocsPerRun(100, func() { _ = eventsource.Validate(events, conds...) }))
+}
+
+func TestErrorsNameTheFieldTheValueAndWhatIsAllowed(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for want, err := range map[string]error{
+		`Event.Stream: "` + long[:64] + `"... (300 bytes), at most 255 bytes of UTF-8 without NUL (events[0])`: eventsource.Validate([]eventsource.Event{{Type: "t", Stream: long}}),
+		`Event.Schema: -1, 0 to 2147483647 (events[0])`:                                                        eventsource.Validate([]eventsource.Event{{Type: "t", Schema: -1}}),
+		`Condition: AtVersion("", 3), a stream or source that is not empty (conditions[0])`:                    eventsource.Validate(nil, eventsource.AtVersion("", 3)),
+		`ReadOptions.Limit: -1, zero or more`:                                                                  eventsource.ReadOptions{Limit: -1}.Validate(),
+		`checkpoint name: "track/x", "track/" is written by Track alone`:                                       eventsource.Checkpoint{}.Validate("track/x"),
+	} {
+		assert.ErrorIs(t, err, eventsource.ErrInvalid)
+		assert.Equal(t, "eventsource: invalid: "+want, err.Error())
+	}
+}
+
+func BenchmarkValidate(b *testing.B) {
+	events := []eventsource.Event{{Stream: "account-7", Type: "account.deposited", Data: []byte("{}")}}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = eventsource.Validate(events, eventsource.AtVersion("account-7", 3))
+	}
+}
