@@ -19,6 +19,7 @@
 // [Redis], [Postgres] and [RabbitMQ] take a test and fail, skip and clean up
 // through it. [StartRedis], [StartPostgres] and [StartRabbitMQ] below them take
 // a context and return errors, for programs that start an engine on request.
+// [RedisReplica], [RedisSentinel] and [RedisCluster] are for tests alone.
 //
 // # Settings
 //

@@ -19,21 +19,25 @@ func StartRedis(ctx context.Context, dir string) (*Server, error) {
 	return start(ctx, redis, dir)
 }
 
-var redis = recipe{
-	name:     "redis",
-	programs: []program{{name: "redis-server", pkg: "redis-server", alsoIn: []string{"/usr/sbin", "/usr/local/sbin"}}},
-	stop:     syscall.SIGTERM,
-	ports:    1,
-	commands: redisCommands,
-	ready:    redisReady,
-	url:      func(addr string) string { return "redis://" + addr + "/0" },
-}
+var redis = redisWith(1, func(*site) []string { return nil })
 
-func redisCommands(s *site) []*exec.Cmd {
-	return []*exec.Cmd{s.command("redis-server",
-		"--bind", "127.0.0.1", "--port", s.ports[0].String(), "--dir", s.dir, "--daemonize", "no",
-		"--save", "", "--appendonly", "yes", "--appendfsync", "always",
-	)}
+// redisWith is a Redis server with so many ports and further settings.
+func redisWith(ports int, settings func(*site) []string) recipe {
+	return recipe{
+		name:     "redis",
+		programs: []program{{name: "redis-server", pkg: "redis-server", alsoIn: []string{"/usr/sbin", "/usr/local/sbin"}}},
+		stop:     syscall.SIGTERM,
+		ports:    ports,
+		commands: func(s *site) []*exec.Cmd {
+			args := []string{
+				"--bind", "127.0.0.1", "--port", s.ports[0].String(), "--dir", s.dir, "--daemonize", "no",
+				"--save", "", "--appendonly", "yes", "--appendfsync", "always",
+			}
+			return []*exec.Cmd{s.command("redis-server", append(args, settings(s)...)...)}
+		},
+		ready: redisReady,
+		url:   func(addr string) string { return "redis://" + addr + "/0" },
+	}
 }
 
 // redisReady sends PING. While Redis reads its file back it answers -LOADING,
