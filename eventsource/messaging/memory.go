@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-go/keelson/eventsource/internal/id"
 	"github.com/keelson-go/keelson/eventsource/messaging/internal/consume"
 )
 
@@ -74,7 +75,7 @@ func (m *Memory) Publish(ctx context.Context, msgs ...Message) error {
 	for _, msg := range msgs {
 		held := &held{Message: msg.clone(), at: time.Now()}
 		if held.ID == "" {
-			held.ID = consume.NewID()
+			held.ID = id.New().String()
 		}
 		if err := m.topic(msg.Topic).publish(ctx, held); err != nil {
 			return err

@@ -112,18 +112,35 @@ func (q *Queue[T]) WaitBelow(ctx context.Context, n int) error {
 	}
 }
 
-// Close drops what is held and stops the timers. Items that run may still be
-// settled.
-func (q *Queue[T]) Close() {
+// Left is an item that was not settled, and its deliveries so far.
+type Left[T any] struct {
+	Value    T
+	Attempts int
+}
+
+// Close stops the timers and returns what is held, for the broker to give to
+// another member. Items that run may still be settled.
+func (q *Queue[T]) Close() (left []Left[T]) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
+	take := func(it *Item[T]) { left = append(left, Left[T]{it.Value, it.attempts}) }
 	for it := range q.delayed {
 		it.timer.Stop()
+		take(it)
+	}
+	for q.ready.len() > 0 {
+		take(q.ready.popFront())
+	}
+	for _, behind := range q.lanes {
+		for behind.len() > 0 {
+			take(behind.popFront())
+		}
 	}
 	clear(q.delayed)
 	clear(q.lanes)
-	q.ready, q.queued = deque[*Item[T]]{}, 0
+	q.queued = 0
+	return left
 }
 
 func (q *Queue[T]) join(member chan struct{}) {

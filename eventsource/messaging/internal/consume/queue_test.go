@@ -150,19 +150,6 @@ func TestDeadHeadersCutTheErrorBetweenCharacters(t *testing.T) {
 	}
 }
 
-func TestNewIDIsUUIDv7(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := NewID()
-		time.Sleep(time.Millisecond)
-		b := NewID()
-		assert.Equal(t, 36, len(a))
-		assert.Equal(t, byte('7'), a[14])
-		assert.True(t, a < b, a+" "+b)
-		assert.Contains(t, "89ab", a[19:20])
-		assert.Equal(t, fmt.Sprintf("%012x", time.Now().UnixMilli()), b[:8]+b[9:13])
-	})
-}
-
 func FuzzCheckMessage(f *testing.F) {
 	f.Add("id", "topic", "key", "name", "value")
 	f.Fuzz(func(t *testing.T, id, topic, key, name, value string) {
