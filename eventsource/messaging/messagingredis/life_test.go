@@ -63,6 +63,8 @@ func TestLongHandlersKeepWhatTheyHold(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: "long", Topic: "t"}))
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo()
 	await(t, "the long handler runs", began)
 	stop := join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		if d.ID == "long" {
@@ -89,7 +91,7 @@ func TestLongHandlersKeepWhatTheyHold(t *testing.T) {
 	first, err := client.XRangeN(t.Context(), "keelson:t", "-", "+", 1).Result()
 	require.NoError(t, err)
 	assert.Equal(t, any("long"), first[0].Values["id"])
-	close(release)
+	letGo()
 	stop()
 	assert.Equal(t, int32(1), runs.Load())
 }

@@ -19,8 +19,11 @@ const (
 	// interrupt it, so it is what the end of ctx may have to wait for.
 	block = 250 * time.Millisecond
 
-	// ahead is how many messages a member reads beyond those that it handles.
-	ahead = 8
+	// A member reads ahead of its handlers what they will have done in this time,
+	// and no more than so many messages: behind a slow handler they would wait,
+	// while another member is free.
+	aheadFor = 2 * time.Millisecond
+	aheadMax = 64
 )
 
 // member is one Subscribe.
@@ -28,10 +31,12 @@ type member struct {
 	*Broker
 	group string
 	name  string // of the consumer, new each time
-	limit int    // most unsettled deliveries
 	queue *consume.Queue[*entry]
 
+	concurrency int
+
 	mu   sync.Mutex
+	took time.Duration                // a moving average of the handlers; 0: none has run
 	held map[string]map[string]*entry // by topic and id: read, and not settled
 }
 
@@ -47,7 +52,7 @@ func (b *Broker) Subscribe(ctx context.Context, sub messaging.Subscription, h me
 		return context.Cause(ctx)
 	}
 	m := &member{
-		Broker: b, group: settings.Group, name: id.New().String(), limit: settings.Concurrency + ahead,
+		Broker: b, group: settings.Group, name: id.New().String(), concurrency: settings.Concurrency,
 		queue: consume.NewQueue[*entry](), held: map[string]map[string]*entry{},
 	}
 	reading, stop := context.WithCancel(ctx)
@@ -86,7 +91,28 @@ func (m *member) ops() adapter.Ops[*entry] {
 			return wrap(ctx, m.client.XAck(ctx, m.stream(e.topic), m.group, e.id).Err())
 		},
 		Publish: func(ctx context.Context, msg messaging.Message) error { return m.Publish(ctx, msg) },
+		Took:    m.learn,
 	}
+}
+
+func (m *member) learn(took time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	took = max(took, time.Microsecond)
+	if m.took == 0 {
+		m.took = took
+	}
+	m.took += (took - m.took) / 8
+}
+
+// limit is the most deliveries to hold.
+func (m *member) limit() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.took == 0 {
+		return m.concurrency
+	}
+	return m.concurrency + min(int(aheadFor/m.took)*m.concurrency, aheadMax)
 }
 
 // read feeds the queue: first what dead members left, then what is new, and what
@@ -130,12 +156,13 @@ func (m *member) create(ctx context.Context, topic string) error {
 
 // news reads what no member has had yet, as much as there is room for.
 func (m *member) news(ctx context.Context, topic string, wait time.Duration) error {
-	if err := m.queue.WaitBelow(ctx, m.limit); err != nil {
+	limit := m.limit()
+	if err := m.queue.WaitBelow(ctx, limit); err != nil {
 		return err
 	}
 	streams, err := m.client.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: m.group, Consumer: m.name, Streams: []string{m.stream(topic), ">"},
-		Count: int64(max(m.limit-m.queue.Len(), 1)), Block: max(wait, time.Millisecond),
+		Count: int64(max(limit-m.queue.Len(), 1)), Block: max(wait, time.Millisecond),
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil
@@ -155,12 +182,13 @@ func (m *member) news(ctx context.Context, topic string, wait time.Duration) err
 // the number of deliveries before this one is what it was.
 func (m *member) inherit(ctx context.Context, topic string) error {
 	for start := "0-0"; ; {
-		if err := m.queue.WaitBelow(ctx, m.limit); err != nil {
+		limit := m.limit()
+		if err := m.queue.WaitBelow(ctx, limit); err != nil {
 			return err
 		}
 		msgs, next, err := m.client.XAutoClaim(ctx, &redis.XAutoClaimArgs{
 			Stream: m.stream(topic), Group: m.group, Consumer: m.name, MinIdle: m.cfg.MinIdle,
-			Start: start, Count: int64(max(m.limit-m.queue.Len(), 1)),
+			Start: start, Count: int64(max(limit-m.queue.Len(), 1)),
 		}).Result()
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ package adapter
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/keelson-go/keelson/eventsource/internal/id"
 	"github.com/keelson-go/keelson/eventsource/messaging"
@@ -51,6 +52,9 @@ type Ops[T any] struct {
 
 	// Publish sends a dead letter.
 	Publish func(ctx context.Context, m messaging.Message) error
+
+	// Took is told how long each handler ran. Nil: nobody is.
+	Took func(time.Duration)
 }
 
 // Run handles the deliveries of q until ctx ends; see consume.Member.Run. A
@@ -77,8 +81,14 @@ func Run[T any](ctx context.Context, settings consume.Settings, sub messaging.Su
 			return ops.Ack(context.WithoutCancel(ctx), v)
 		},
 	}
-	if sub.OnEvent != nil {
+	if sub.OnEvent != nil || ops.Took != nil {
 		member.Observe = func(v T, o consume.Outcome) {
+			if ops.Took != nil {
+				ops.Took(o.Took)
+			}
+			if sub.OnEvent == nil {
+				return
+			}
 			d := ops.Message(v)
 			sub.OnEvent(messaging.Event{
 				Group: settings.Group, Topic: d.Topic, ID: d.ID,
