@@ -24,6 +24,9 @@ const (
 	// while another member is free.
 	aheadFor = 2 * time.Millisecond
 	aheadMax = 64
+
+	// heldMax bounds what a member holds, with what waits for its next attempt.
+	heldMax = 1024
 )
 
 // member is one Subscribe.
@@ -105,7 +108,7 @@ func (m *member) learn(took time.Duration) {
 	m.took += (took - m.took) / 8
 }
 
-// limit is the most deliveries to hold.
+// limit is the most deliveries to hold that run or could.
 func (m *member) limit() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -156,13 +159,13 @@ func (m *member) create(ctx context.Context, topic string) error {
 
 // news reads what no member has had yet, as much as there is room for.
 func (m *member) news(ctx context.Context, topic string, wait time.Duration) error {
-	limit := m.limit()
-	if err := m.queue.WaitBelow(ctx, limit); err != nil {
+	room, err := m.queue.WaitHungry(ctx, m.limit(), heldMax)
+	if err != nil {
 		return err
 	}
 	streams, err := m.client.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: m.group, Consumer: m.name, Streams: []string{m.stream(topic), ">"},
-		Count: int64(max(limit-m.queue.Len(), 1)), Block: max(wait, time.Millisecond),
+		Count: int64(room), Block: max(wait, time.Millisecond),
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil
@@ -182,13 +185,13 @@ func (m *member) news(ctx context.Context, topic string, wait time.Duration) err
 // the number of deliveries before this one is what it was.
 func (m *member) inherit(ctx context.Context, topic string) error {
 	for start := "0-0"; ; {
-		limit := m.limit()
-		if err := m.queue.WaitBelow(ctx, limit); err != nil {
+		room, err := m.queue.WaitHungry(ctx, m.limit(), heldMax)
+		if err != nil {
 			return err
 		}
 		msgs, next, err := m.client.XAutoClaim(ctx, &redis.XAutoClaimArgs{
 			Stream: m.stream(topic), Group: m.group, Consumer: m.name, MinIdle: m.cfg.MinIdle,
-			Start: start, Count: int64(max(limit-m.queue.Len(), 1)),
+			Start: start, Count: int64(room),
 		}).Result()
 		if err != nil {
 			return err

@@ -93,9 +93,24 @@ func (q *Queue[T]) len() int { return q.queued + q.running + len(q.delayed) }
 
 // WaitBelow returns once fewer than n items are not settled, or ctx's cause.
 func (q *Queue[T]) WaitBelow(ctx context.Context, n int) error {
+	return q.wait(ctx, func() bool { return q.len() < n })
+}
+
+// WaitHungry returns how many items the handlers have room for, at least one, or
+// ctx's cause: fewer than n are running or could run, and fewer than most are not
+// settled. What waits for its next attempt, or behind it, keeps no handler busy.
+func (q *Queue[T]) WaitHungry(ctx context.Context, n, most int) (room int, err error) {
+	err = q.wait(ctx, func() bool {
+		room = min(n-q.running-q.ready.len(), most-q.len())
+		return room > 0
+	})
+	return room, err
+}
+
+func (q *Queue[T]) wait(ctx context.Context, ok func() bool) error {
 	for {
 		q.mu.Lock()
-		if q.len() < n {
+		if ok() {
 			q.mu.Unlock()
 			return nil
 		}
@@ -109,6 +124,14 @@ func (q *Queue[T]) WaitBelow(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// roomier wakes who waits.
+func (q *Queue[T]) roomier() {
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
 	}
 }
 
@@ -200,10 +223,7 @@ func (q *Queue[T]) settle(it *Item[T], buried bool) {
 		q.counts.Acked++
 	}
 	q.next(it.key)
-	if q.room != nil {
-		close(q.room)
-		q.room = nil
-	}
+	q.roomier()
 }
 
 // next lets the item behind one that left its lane through.
@@ -230,6 +250,7 @@ func (q *Queue[T]) again(it *Item[T], delay time.Duration) {
 		return
 	}
 	q.delayed[it] = struct{}{}
+	q.roomier()
 	it.timer = time.AfterFunc(max(delay, 0), func() { q.due(it) })
 }
 
