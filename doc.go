@@ -8,6 +8,8 @@
 //     help, waits the right time, and says why it stopped.
 //   - [github.com/keelson-go/keelson/sharding] decides which shard owns a key,
 //     and fences routers that have not heard of a change.
+//   - [github.com/keelson-go/keelson/eventsource] keeps what happened in an order
+//     that can be asked, decided on and projected, at any point in time.
 //
 // They compose by plain nesting, outermost first:
 //

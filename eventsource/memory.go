@@ -56,10 +56,8 @@ func (m *Memory) Append(ctx context.Context, events []Event, conds ...Condition)
 	if r, err := m.repeat(events); err != nil || r.Duplicate {
 		return r, err
 	}
-	for i := range conds {
-		if err := m.check(i, conds[i]); err != nil {
-			return Result{}, err
-		}
+	if err := m.check(conds); err != nil {
+		return Result{}, err
 	}
 	last := m.head.Load()
 	if uint64(last)+uint64(len(events)) >= math.MaxUint32 {
@@ -108,35 +106,37 @@ func notTheSame(id string) error {
 	return invalid("Event.ID", fmt.Sprintf("%q is recorded", id), "a repeat has all ids of the first append, with their streams and types, in order")
 }
 
-// check returns nil if conds[i] holds.
-func (m *Memory) check(i int, c Condition) error {
-	fail := ConflictError{Condition: c, Index: i}
-	switch c.kind {
-	case kindVersion:
-		if fail.Version = m.index.Version(c.name); fail.Version == c.num {
-			return nil
-		}
-	case kindExists:
-		if m.index.Version(c.name) > 0 {
-			return nil
-		}
-	case kindTrack:
-		if fail.Position = m.records.tracked(c.name); fail.Position < Position(c.num) {
-			return nil
-		}
-	case kindNoneSince:
-		last := m.head.Load()
-		if c.num >= uint64(last) {
-			return nil
-		}
-		for _, it := range c.query {
-			fail.Position = max(fail.Position, Position(m.index.Newest(it, uint32(c.num), last)))
-		}
-		if fail.Position == 0 {
-			return nil
+// check returns nil if all conditions hold.
+func (m *Memory) check(conds []Condition) error {
+	for i := range conds {
+		if version, pos, ok := m.holds(&conds[i]); !ok {
+			return &ConflictError{Condition: conds[i], Index: i, Version: version, Position: pos}
 		}
 	}
-	return &fail
+	return nil
+}
+
+// holds also returns what a ConflictError says.
+func (m *Memory) holds(c *Condition) (version uint64, pos Position, ok bool) {
+	switch c.kind {
+	case kindVersion:
+		version = m.index.Version(c.name)
+		return version, 0, version == c.num
+	case kindExists:
+		return 0, 0, m.index.Version(c.name) > 0
+	case kindTrack:
+		pos = m.records.tracked(c.name)
+		return 0, pos, pos < Position(c.num)
+	default: // NoneSince
+		last := m.head.Load()
+		if c.num >= uint64(last) {
+			return 0, 0, true
+		}
+		for _, it := range c.query {
+			pos = max(pos, Position(m.index.Newest(it, uint32(c.num), last)))
+		}
+		return 0, pos, pos == 0
+	}
 }
 
 func (m *Memory) track(conds []Condition) {

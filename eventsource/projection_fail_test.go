@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,6 +189,68 @@ func TestInvalidFromApplyEndsRun(t *testing.T) {
 	})
 }
 
+// T22: a store with transactions learns within Apply that it is fenced. That is
+// no failure of the events.
+func TestFencedWithinApplyIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, l := eventsource.NewMemory(), newLedger()
+		last := fill(t, m, 1, 3)
+		p := balances(1)
+		p.MaxAttempts = 1
+		var steps log
+		p.OnEvent = steps.add
+		first := true
+		p.Apply = func(ctx context.Context, b eventsource.Batch) error {
+			if !first {
+				return write(ctx, b)
+			}
+			first = false
+			const name = "projection/balances@1/0"
+			now, err := l.LoadCheckpoint(ctx, name)
+			assert.NoError(t, err)
+			assert.NoError(t, l.Checkpoints.SaveCheckpoint(ctx, name, now, eventsource.Checkpoint{Epoch: now.Epoch + 1}, nil))
+			return fmt.Errorf("commit: %w", eventsource.ErrFenced)
+		}
+		r := start(t.Context(), p, m, l)
+		require.NoError(t, p.WaitFor(t.Context(), l, last))
+		l.exactly(t, m, eventsource.All())
+		assert.ErrorIs(t, r.end(), errStopped)
+		assert.ErrorIs(t, steps.all()[0].Err, eventsource.ErrFenced)
+		assert.Equal(t, 2, len(steps.all()))
+	})
+}
+
+// An outage of the database that Apply writes to parks nothing.
+func TestOutageParksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, l := eventsource.NewMemory(), newLedger()
+		proc := &process{Checkpoints: l}
+		p := balances(2)
+		p.MaxAttempts = 2
+		p.Park = func(_ context.Context, r eventsource.Recorded, _ error) error {
+			t.Error("parked: ", r.Position)
+			return nil
+		}
+		p.Apply = func(ctx context.Context, b eventsource.Batch) error {
+			if err := proc.ready(); err != nil {
+				return err
+			}
+			return write(ctx, b)
+		}
+		r := start(t.Context(), p, m, proc)
+		for range 20 {
+			proc.set(true)
+			fill(t, m, 4, 3)
+			time.Sleep(7 * time.Second)
+			proc.set(false)
+			time.Sleep(5 * time.Second)
+		}
+		require.NoError(t, p.WaitFor(t.Context(), l, fill(t, m, 4, 1)))
+		l.exactly(t, m, eventsource.All())
+		assert.ErrorIs(t, r.end(), errStopped)
+	})
+}
+
 // T25: panic and Goexit in any of the user's functions. Run passes on the value
 // itself, or says what happened; nothing of the batch is saved, the leases are
 // free at once, and no goroutine is left (which the bubble checks).
@@ -293,11 +356,11 @@ func TestStoreThatHangsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := eventsource.NewMemory()
 		fill(t, m, 1, 1)
-		hang := false
+		var hang atomic.Bool
 		cps := hanging{m, &hang}
 		p := balances(1)
 		p.Lease = 9 * time.Second
-		p.Apply = func(context.Context, eventsource.Batch) error { hang = true; return nil }
+		p.Apply = func(context.Context, eventsource.Batch) error { hang.Store(true); return nil }
 		r := start(t.Context(), p, m, cps)
 		time.Sleep(time.Second)
 		begin := time.Now()
@@ -308,7 +371,7 @@ func TestStoreThatHangsAtTheEnd(t *testing.T) {
 
 type hanging struct {
 	*eventsource.Memory
-	hang *bool
+	hang *atomic.Bool
 }
 
 func (h hanging) SaveCheckpoint(ctx context.Context, name string, old, new eventsource.Checkpoint, apply func(context.Context) error) error {
@@ -318,7 +381,7 @@ func (h hanging) SaveCheckpoint(ctx context.Context, name string, old, new event
 				return err
 			}
 		}
-		if *h.hang {
+		if h.hang.Load() {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,13 +162,13 @@ func TestZombieIsFenced(t *testing.T) {
 			p := balances(1)
 			var steps log
 			p.OnEvent = steps.add
-			var cause error
+			cause := make(chan error, 1)
 			stuck := p
 			var once sync.Once
 			stuck.Apply = func(ctx context.Context, b eventsource.Batch) error {
 				once.Do(func() {
 					<-release // deaf to ctx, as a paused process is
-					cause = context.Cause(ctx)
+					cause <- context.Cause(ctx)
 				})
 				return write(ctx, b)
 			}
@@ -186,7 +187,7 @@ func TestZombieIsFenced(t *testing.T) {
 			proc.set(false)
 			close(release)
 			time.Sleep(time.Minute)
-			assert.ErrorIs(t, cause, eventsource.ErrFenced)
+			assert.ErrorIs(t, <-cause, eventsource.ErrFenced)
 			l.exactly(t, m, eventsource.All())
 			lost := 0
 			for _, s := range steps.all() {
@@ -251,7 +252,7 @@ func TestOwnerWithoutConnectionStopsInTime(t *testing.T) {
 		fill(t, m, 1, 1)
 		for _, how := range []string{"cut", "hangs"} {
 			proc := &process{Checkpoints: newLedger()}
-			var ended time.Duration
+			took := make(chan time.Duration, 1)
 			p := balances(1)
 			p.Apply = func(ctx context.Context, _ eventsource.Batch) error {
 				begin := time.Now()
@@ -259,19 +260,20 @@ func TestOwnerWithoutConnectionStopsInTime(t *testing.T) {
 					proc.set(true)
 				}
 				<-ctx.Done()
-				ended = time.Since(begin)
+				took <- time.Since(begin)
 				assert.ErrorIs(t, context.Cause(ctx), eventsource.ErrFenced)
 				return context.Cause(ctx)
 			}
 			var cps eventsource.Checkpoints = proc
 			if how == "hangs" {
-				hang := false
+				var hang atomic.Bool
 				apply := p.Apply
-				p.Apply = func(ctx context.Context, b eventsource.Batch) error { hang = true; return apply(ctx, b) }
+				p.Apply = func(ctx context.Context, b eventsource.Batch) error { hang.Store(true); return apply(ctx, b) }
 				cps = hanging{eventsource.NewMemory(), &hang}
 			}
 			r := start(t.Context(), p, m, cps)
 			time.Sleep(20 * time.Second)
+			ended := <-took
 			assert.True(t, ended > 0 && ended <= 10*time.Second, "%s: %v", how, ended)
 			proc.set(false)
 			assert.ErrorIs(t, r.end(), errStopped)
@@ -290,10 +292,11 @@ func TestGroupAgainstAModel(t *testing.T) {
 			p := balances(1 + rng.IntN(6))
 			p.BatchSize, p.Lease = 1+rng.IntN(30), 10*time.Second
 			var mu sync.Mutex
+			dice := rand.New(rand.NewPCG(seed, 8))
 			chance := func(n int) bool {
 				mu.Lock()
 				defer mu.Unlock()
-				return rng.IntN(n) == 0
+				return dice.IntN(n) == 0
 			}
 			p.Apply = func(ctx context.Context, b eventsource.Batch) error {
 				if err := write(ctx, b); err != nil {

@@ -3,6 +3,7 @@ package eventsource_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,9 +154,10 @@ func TestRunOutlivesTheDatabase(t *testing.T) {
 	for _, partitions := range []int{1, 3} {
 		synctest.Test(t, func(t *testing.T) {
 			m, l := &hooked{Memory: eventsource.NewMemory()}, newLedger()
-			down, errDown := false, errors.New("database is down")
+			var down atomic.Bool
+			errDown := errors.New("database is down")
 			fails := func() error {
-				if down {
+				if down.Load() {
 					return errDown
 				}
 				return nil
@@ -166,19 +168,19 @@ func TestRunOutlivesTheDatabase(t *testing.T) {
 			p := balances(partitions)
 			var steps log
 			p.OnEvent = steps.add
-			down = true // already when it begins
+			down.Store(true) // already when it begins
 			r := start(t.Context(), p, m, l)
 			time.Sleep(time.Minute)
 			assert.ErrorIs(t, steps.all()[0].Err, errDown)
 			assert.Equal(t, -1, steps.all()[0].Partition)
 			for range 5 {
-				down = false
+				down.Store(false)
 				require.NoError(t, p.WaitFor(t.Context(), l, fill(t, m, 5, 10)))
-				down = true
+				down.Store(true)
 				fill(t, m, 5, 10)
 				time.Sleep(time.Minute)
 			}
-			down = false
+			down.Store(false)
 			require.NoError(t, p.WaitFor(t.Context(), l, fill(t, m, 5, 10)))
 			l.exactly(t, m, eventsource.All())
 			assert.ErrorIs(t, r.end(), errStopped)
@@ -259,13 +261,13 @@ func TestReplayEndsWhereItWasRecorded(t *testing.T) {
 			end := fill(t, m, 8, 100)
 			p := balances(partitions)
 			p.BatchSize = 7
-			n := 0
+			var n atomic.Int64
 			p.Apply = func(ctx context.Context, b eventsource.Batch) error {
 				assert.Equal(t, b.Through <= end, b.Replay)
 				for _, r := range b.Events {
 					assert.Equal(t, r.Position <= end, b.Replay)
 				}
-				if n++; n%5 == 0 {
+				if n.Add(1)%5 == 0 {
 					time.Sleep(time.Second)
 				}
 				return write(ctx, b)

@@ -8,7 +8,7 @@ import (
 )
 
 // save moves the checkpoint to `to`, with what apply does; failed says that the
-// error is apply's. It works on after the worker's ctx has ended: apply's ctx
+// error is apply's, and not that of a store. It works on after the worker's ctx has ended: apply's ctx
 // ends then, but if it returns nil all the same its batch is saved.
 func (w *worker) save(to Position, apply func(context.Context) error) (failed bool, err error) {
 	patient := newPatience(w.ctx, w.p.Lease)
@@ -42,8 +42,25 @@ func (w *worker) save(to Position, apply func(context.Context) error) (failed bo
 		w.saved, w.savedAt = next, time.Now()
 	case !failed && errors.Is(err, ErrFenced):
 		err = errLost
+	case failed && w.rest.Err() == nil:
+		return w.blame(err)
 	}
 	return failed, err
+}
+
+// blame asks whether an error of apply is about the events. It is not if the
+// checkpoint has moved, which a store with transactions may find out within
+// apply, or cannot be read: an outage, often of the database that apply writes
+// to as well, should park nothing.
+func (w *worker) blame(err error) (failed bool, _ error) {
+	now, loadErr := w.cps.LoadCheckpoint(w.rest, w.name)
+	switch {
+	case loadErr != nil:
+		return false, err
+	case now.Position != w.saved.Position || now.Epoch != w.saved.Epoch:
+		return false, errLost
+	}
+	return true, err
 }
 
 // endingWith returns a context with the values of ctx that ends with either.

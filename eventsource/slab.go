@@ -149,6 +149,9 @@ func recordSize(e *Event, tags int, kind byte) uint32 {
 		n += 1 + len(e.ID)
 	}
 	n += uvarintLen(len(e.Meta))
+	if len(e.Meta) == 0 { // ranging over nothing has its price, too
+		return uint32(n + uvarintLen(len(e.Data)) + len(e.Data))
+	}
 	for k, v := range e.Meta {
 		n += uvarintLen(len(k)) + len(k) + uvarintLen(len(v)) + len(v)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/internal/assert"
@@ -48,4 +49,22 @@ func BenchmarkValidate(b *testing.B) {
 	for b.Loop() {
 		_ = eventsource.Validate(events, eventsource.AtVersion("account-7", 3))
 	}
+}
+
+// Eight bytes at a time must judge as one at a time does.
+func FuzzTextsAreUTF8WithoutNUL(f *testing.F) {
+	for _, s := range []string{"", "a", "\x00", "\x7f", "\x80", "\xff", "1234567\x00", "12345678\x00", "1234567ü", "ü", "日本語日本語", "12345678\xc3", "\x01\x00\x01\x00\x01\x00\x01\x00", "\xed\xa0\x80"} {
+		f.Add(s)
+		f.Add("12345678" + s + "12345678")
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) > 255 {
+			return
+		}
+		good := utf8.ValidString(s) && !strings.Contains(s, "\x00")
+		err := eventsource.Validate([]eventsource.Event{{Type: "t", Stream: s}})
+		if good != (err == nil) {
+			t.Fatalf("%q is valid: %v, Validate: %v", s, good, err)
+		}
+	})
 }

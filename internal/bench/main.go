@@ -123,6 +123,7 @@ func packages() []struct {
 		{"breaker", slices.Concat(breakerRows(), mixedRows(), keyedRows(), limitRows())},
 		{"retry", retryRows()},
 		{"sharding", shardingRows()},
+		{"eventsource", eventsourceFoldRows()},
 	}
 }
 
