@@ -64,7 +64,7 @@ func TestBroker(t *testing.T, caps Caps, open func(t *testing.T) Broker) {
 		{"PoisonThatEndsMembersDies", caps.CrashCount, poisonDies},
 		{"DrainWaitsAndAcknowledges", true, drainAcknowledges},
 		{"DrainReturnsWhatFailed", true, drainReturns},
-		{"EndedContext", true, endedContext},
+		{"EndedContext", true, brokerEndedContext},
 	} {
 		if c.need {
 			t.Run(c.name, func(t *testing.T) { c.run(&suite{T: t, Broker: open(t), caps: caps}) })

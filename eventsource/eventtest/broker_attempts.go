@@ -169,7 +169,7 @@ func eventsTell(s *suite) {
 	check := func(want messaging.Event) {
 		s.Helper()
 		got := await(s, "an event", events)
-		if got.Took < 0 || got.Took > patience {
+		if got.Took < 0 || got.Took > brokerPatience {
 			s.Errorf("took %v", got.Took)
 		}
 		got.Took = 0

@@ -112,7 +112,7 @@ func drainReturns(s *suite) {
 	}
 }
 
-func endedContext(s *suite) {
+func brokerEndedContext(s *suite) {
 	topic, in := s.topic(), s.inbox()
 	ctx, cancel := context.WithCancelCause(s.Context())
 	cancel(errLeft)

@@ -11,8 +11,8 @@ import (
 	"github.com/keelson-go/keelson/eventsource/messaging"
 )
 
-// patience bounds every wait of the suite, far above what a broker needs.
-const patience = 20 * time.Second
+// brokerPatience bounds every wait of the suite, far above what a broker needs.
+const brokerPatience = 20 * time.Second
 
 // suite is one case on one broker.
 type suite struct {
@@ -38,7 +38,7 @@ func subscription(topic string) messaging.Subscription {
 
 func (s *suite) publish(msgs ...messaging.Message) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), brokerPatience)
 	defer cancel()
 	if err := s.Publish(ctx, msgs...); err != nil {
 		s.Fatalf("Publish: %v", err)
@@ -135,8 +135,8 @@ func (m *member) wait() {
 	m.Helper()
 	select {
 	case <-m.done:
-	case <-time.After(patience):
-		m.Fatalf("Subscribe did not return within %v", patience)
+	case <-time.After(brokerPatience):
+		m.Fatalf("Subscribe did not return within %v", brokerPatience)
 	}
 }
 
@@ -160,8 +160,8 @@ func (i *inbox) next() messaging.Delivery {
 	select {
 	case d := <-i.ch:
 		return d
-	case <-time.After(patience):
-		i.Fatalf("no delivery within %v", patience)
+	case <-time.After(brokerPatience):
+		i.Fatalf("no delivery within %v", brokerPatience)
 		panic("unreachable")
 	}
 }
@@ -192,8 +192,8 @@ func await[E any](s *suite, what string, ch <-chan E) (e E) {
 	s.Helper()
 	select {
 	case e = <-ch:
-	case <-time.After(patience):
-		s.Fatalf("within %v: %s", patience, what)
+	case <-time.After(brokerPatience):
+		s.Fatalf("within %v: %s", brokerPatience, what)
 	}
 	return e
 }
