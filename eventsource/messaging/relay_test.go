@@ -38,6 +38,7 @@ func TestRelayPublishesTheLogInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, broker := eventsource.NewMemory(), &moody{Memory: messaging.NewMemory(messaging.Config{})}
 		relay := messaging.Relay("orders-out", eventsource.Query{{Types: []string{"order.created"}}}, broker, "order-events")
+		relay.BatchSize = 10
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- relay.Run(ctx, store, store) }()
