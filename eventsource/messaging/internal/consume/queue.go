@@ -19,9 +19,9 @@ type Queue[T any] struct {
 	lanes   map[string]*deque[*Item[T]] // a key that has an item out, and who waits behind it
 	delayed map[*Item[T]]struct{}       // wait for their timers
 	queued  int                         // items ready or behind their key
-	running int
-	members []chan struct{} // of capacity 1, signalled when something becomes ready
-	room    chan struct{}   // closed when an item is settled; nil while nobody waits
+	out     map[*Item[T]]struct{}       // at a handler
+	members []chan struct{}             // of capacity 1, signalled when something becomes ready
+	room    chan struct{}               // closed when an item is settled; nil while nobody waits
 	closed  bool
 	counts  Counts
 }
@@ -44,7 +44,7 @@ type Item[T any] struct {
 
 // NewQueue returns an empty queue.
 func NewQueue[T any]() *Queue[T] {
-	return &Queue[T]{lanes: map[string]*deque[*Item[T]]{}, delayed: map[*Item[T]]struct{}{}}
+	return &Queue[T]{lanes: map[string]*deque[*Item[T]]{}, delayed: map[*Item[T]]struct{}{}, out: map[*Item[T]]struct{}{}}
 }
 
 // Push appends v. Attempts are the deliveries that the broker has counted so
@@ -72,7 +72,7 @@ func (q *Queue[T]) Push(v T, key string, attempts int) {
 func (q *Queue[T]) Load() Load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return Load{Ready: q.queued, Running: q.running, Delayed: len(q.delayed)}
+	return Load{Ready: q.queued, Running: len(q.out), Delayed: len(q.delayed)}
 }
 
 // Counts tells what became of the items.
@@ -89,7 +89,7 @@ func (q *Queue[T]) Len() int {
 	return q.len()
 }
 
-func (q *Queue[T]) len() int { return q.queued + q.running + len(q.delayed) }
+func (q *Queue[T]) len() int { return q.queued + len(q.out) + len(q.delayed) }
 
 // WaitBelow returns once fewer than n items are not settled, or ctx's cause.
 func (q *Queue[T]) WaitBelow(ctx context.Context, n int) error {
@@ -101,7 +101,7 @@ func (q *Queue[T]) WaitBelow(ctx context.Context, n int) error {
 // settled. What waits for its next attempt, or behind it, keeps no handler busy.
 func (q *Queue[T]) WaitHungry(ctx context.Context, n, most int) (room int, err error) {
 	err = q.wait(ctx, func() bool {
-		room = min(n-q.running-q.ready.len(), most-q.len())
+		room = min(n-len(q.out)-q.ready.len(), most-q.len())
 		return room > 0
 	})
 	return room, err
@@ -207,7 +207,7 @@ func (q *Queue[T]) take() *Item[T] {
 	}
 	it := q.ready.popFront()
 	q.queued--
-	q.running++
+	q.out[it] = struct{}{}
 	q.signal()
 	return it
 }
@@ -216,7 +216,7 @@ func (q *Queue[T]) take() *Item[T] {
 func (q *Queue[T]) settle(it *Item[T], buried bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.running--
+	delete(q.out, it)
 	if buried {
 		q.counts.DeadLettered++
 	} else {
@@ -244,7 +244,7 @@ func (q *Queue[T]) next(key string) {
 func (q *Queue[T]) again(it *Item[T], delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.running--
+	delete(q.out, it)
 	q.counts.Redelivered++
 	if q.closed {
 		return
@@ -272,7 +272,7 @@ func (q *Queue[T]) due(it *Item[T]) {
 func (q *Queue[T]) release(it *Item[T], counts bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.running--
+	delete(q.out, it)
 	if !counts {
 		it.attempts--
 	}
@@ -282,4 +282,52 @@ func (q *Queue[T]) release(it *Item[T], counts bool) {
 	q.queued++
 	q.ready.pushFront(it)
 	q.signal()
+}
+
+// Drop forgets the items that match and are not running: their partition has gone
+// to another member. Those that run are settled as ever.
+func (q *Queue[T]) Drop(match func(T) bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var freed []string // keys whose item in front was dropped
+	for n := q.ready.len(); n > 0; n-- {
+		if it := q.ready.popFront(); match(it.Value) {
+			q.queued--
+			freed = append(freed, it.key)
+		} else {
+			q.ready.pushBack(it)
+		}
+	}
+	for it := range q.delayed {
+		if match(it.Value) {
+			it.timer.Stop()
+			delete(q.delayed, it)
+			freed = append(freed, it.key)
+		}
+	}
+	for _, behind := range q.lanes {
+		for n := behind.len(); n > 0; n-- {
+			if it := behind.popFront(); match(it.Value) {
+				q.queued--
+			} else {
+				behind.pushBack(it)
+			}
+		}
+	}
+	for _, key := range freed {
+		q.next(key)
+	}
+	q.roomier()
+}
+
+// Runs tells whether a matching item is at a handler.
+func (q *Queue[T]) Runs(match func(T) bool) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for it := range q.out {
+		if match(it.Value) {
+			return true
+		}
+	}
+	return false
 }

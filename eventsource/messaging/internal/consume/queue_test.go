@@ -120,6 +120,25 @@ func TestSettledItemsLeaveNothingBehind(t *testing.T) {
 	assert.Equal(t, Counts{Acked: 1000}, q.Counts())
 }
 
+func TestDropForgetsWhatDoesNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewQueue[int]()
+		for v, key := range []string{"a", "a", "b", "a", "", "b", "c"} {
+			q.Push(v, key, 0)
+		}
+		running, waits := q.take(), q.take() // 0 of a, 2 of b
+		q.again(waits, time.Minute)
+		q.Drop(func(v int) bool { return v != 3 && v != 5 })
+		assert.Equal(t, Load{Ready: 2, Running: 1}, q.Load())
+		assert.Equal(t, 5, q.take().Value, "b is free, since the one in front was dropped")
+		assert.True(t, q.take() == nil, "a still runs")
+		q.settle(running, false)
+		assert.Equal(t, 3, q.take().Value)
+		time.Sleep(time.Hour)
+		assert.Equal(t, 2, q.Len(), "no timer brings one back")
+	})
+}
+
 func TestBackoffDoublesToItsCap(t *testing.T) {
 	for attempt := 1; attempt < 100; attempt++ {
 		most := 30 * time.Second

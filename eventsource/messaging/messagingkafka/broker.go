@@ -1,0 +1,211 @@
+package messagingkafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/adapter"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Config are the settings of a [Broker].
+type Config struct {
+	// Brokers are seeds, host:port. At least one.
+	Brokers []string
+
+	// ClientID is shown in the cluster's logs and metrics. Empty means franz-go's.
+	ClientID string
+
+	// Partitions of topics that do not exist and are to be created, with the
+	// cluster's default replication. Zero means that a topic is never created.
+	Partitions int32
+
+	// Options go to every client, before those that this package needs: TLS, SASL,
+	// loggers. Nil means none.
+	Options []kgo.Opt
+}
+
+// Broker is a messaging.Publisher and a messaging.Subscriber. It is safe for
+// concurrent use. Publishing shares one client; each Subscribe has its own.
+type Broker struct {
+	cfg      Config
+	producer *kgo.Client
+
+	mu     sync.Mutex
+	closed bool
+	known  map[string]bool // topics that exist
+	open   sync.WaitGroup  // subscriptions
+	done   chan struct{}
+}
+
+// errClosed is returned after Close.
+var errClosed = errors.New("messagingkafka: the broker is closed")
+
+// headerID carries the message's ID.
+const headerID = "keelson-id"
+
+// New returns a broker. It does not wait for the cluster: Publish and Subscribe
+// find out whether it is there. The error names what is wrong with cfg.
+func New(cfg Config) (*Broker, error) {
+	if len(cfg.Brokers) == 0 {
+		return nil, errors.New("messagingkafka: Config.Brokers is empty: want host:port of at least one")
+	}
+	if cfg.Partitions < 0 {
+		return nil, fmt.Errorf("messagingkafka: Config.Partitions is %d: want zero, which never creates a topic, or more", cfg.Partitions)
+	}
+	cfg.Brokers, cfg.Options = slices.Clone(cfg.Brokers), slices.Clone(cfg.Options)
+	b := &Broker{cfg: cfg, known: map[string]bool{}, done: make(chan struct{})}
+	var err error
+	b.producer, err = kgo.NewClient(b.options(
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java does
+		kgo.ProducerLinger(0),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("messagingkafka: %w", err)
+	}
+	return b, nil
+}
+
+func (b *Broker) options(own ...kgo.Opt) []kgo.Opt {
+	opts := slices.Clone(b.cfg.Options)
+	opts = append(opts, kgo.SeedBrokers(b.cfg.Brokers...))
+	if b.cfg.ClientID != "" {
+		opts = append(opts, kgo.ClientID(b.cfg.ClientID))
+	}
+	return append(opts, own...)
+}
+
+// Close ends running subscriptions, waits for them, and closes the connections.
+// Publish and Subscribe then return an error. It is idempotent.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	first := !b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if first {
+		close(b.done)
+	}
+	b.open.Wait()
+	b.producer.Close()
+	return nil
+}
+
+// enter counts a subscription, unless the broker is closed.
+func (b *Broker) enter() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return errClosed
+	}
+	b.open.Add(1)
+	return nil
+}
+
+// Publish implements messaging.Publisher. Nil means that all in-sync replicas have
+// every message.
+func (b *Broker) Publish(ctx context.Context, msgs ...messaging.Message) error {
+	msgs, err := adapter.Prepare(msgs)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case <-b.done:
+		return errClosed
+	default:
+	}
+	records := make([]*kgo.Record, len(msgs))
+	for i, m := range msgs {
+		if err := b.create(ctx, m.Topic); err != nil {
+			return wrap(ctx, err)
+		}
+		records[i] = record(m)
+	}
+	return wrap(ctx, b.producer.ProduceSync(ctx, records...).FirstErr())
+}
+
+func record(m messaging.Message) *kgo.Record {
+	r := &kgo.Record{Topic: m.Topic, Value: m.Body}
+	if m.Key != "" {
+		r.Key = []byte(m.Key)
+	}
+	r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerID, Value: []byte(m.ID)})
+	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: []byte(m.Headers[name])})
+	}
+	return r
+}
+
+// delivery decodes afresh each time, since a handler may change what it gets.
+func delivery(r *kgo.Record) messaging.Delivery {
+	d := messaging.Delivery{
+		Message: messaging.Message{Topic: r.Topic, Key: string(r.Key), Body: slices.Clone(r.Value)},
+		Time:    r.Timestamp,
+	}
+	for _, h := range r.Headers {
+		if h.Key == headerID {
+			d.ID = string(h.Value)
+			continue
+		}
+		if d.Headers == nil {
+			d.Headers = make(map[string]string, len(r.Headers))
+		}
+		d.Headers[h.Key] = string(h.Value)
+	}
+	if d.ID == "" { // not published by this package: where it stands is its name
+		d.ID = fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset)
+	}
+	return d
+}
+
+// create makes the topic if Config.Partitions says so and it is not there.
+func (b *Broker) create(ctx context.Context, topic string) error {
+	if b.cfg.Partitions == 0 {
+		return nil
+	}
+	b.mu.Lock()
+	known := b.known[topic]
+	b.mu.Unlock()
+	if known {
+		return nil
+	}
+	req := kmsg.NewPtrCreateTopicsRequest()
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = topic, b.cfg.Partitions, -1
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, b.producer)
+	if err != nil {
+		return err
+	}
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("create topic %s: %w", topic, err)
+		}
+	}
+	b.mu.Lock()
+	b.known[topic] = true
+	b.mu.Unlock()
+	return nil
+}
+
+// wrap makes an error that ctx caused match its cause.
+func wrap(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("messagingkafka: %w: %w", context.Cause(ctx), err)
+	default:
+		return fmt.Errorf("messagingkafka: %w", err)
+	}
+}
