@@ -36,6 +36,8 @@ func (c Checkpoint) isZero() bool { return c.Position == 0 && c.Epoch == 0 && le
 
 // records are the checkpoints of a Memory. The zero records are ready.
 type records struct {
+	saved signal // a record has changed
+
 	mu     sync.Mutex
 	byName map[string]Checkpoint
 }
@@ -64,8 +66,15 @@ func (m *Memory) SaveCheckpoint(ctx context.Context, name string, old, new Check
 			return err
 		}
 	}
-	return m.records.replace(name, old, new)
+	if err := m.records.replace(name, old, new); err != nil {
+		return err
+	}
+	m.records.saved.raise()
+	return nil
 }
+
+// savedNext lets WaitFor sleep until a record has changed.
+func (m *Memory) savedNext() <-chan struct{} { return m.records.saved.next() }
 
 func (r *records) load(name string) (c Checkpoint, present bool) {
 	r.mu.Lock()

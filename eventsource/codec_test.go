@@ -174,3 +174,28 @@ func TestNewCodecPanicsOnContradiction(t *testing.T) {
 		})
 	}
 }
+
+// A fold decodes one event after the other into the same variable: nothing of
+// one shows in the next, and none is changed later.
+func TestEventsOfOneFoldShareNothing(t *testing.T) {
+	type list struct {
+		accountEvent
+		Names []string
+		Of    map[string]int
+		Owner string
+	}
+	c := eventsource.NewCodec(map[string]accountEvent{"list": list{}})
+	m := eventsource.NewMemory()
+	for _, data := range []string{`{"Names":["a","b"],"Of":{"a":1},"Owner":"ann"}`, `{"Names":["c"],"Of":{"b":2}}`, `{}`} {
+		_, err := m.Append(t.Context(), []eventsource.Event{{Type: "list", Data: []byte(data)}})
+		require.NoError(t, err)
+	}
+	all, _, err := eventsource.Fold(t.Context(), m, c, eventsource.All(), eventsource.ReadOptions{}, nil,
+		func(all []accountEvent, e accountEvent) []accountEvent { return append(all, e) })
+	require.NoError(t, err)
+	assert.Equal(t, []accountEvent{
+		list{Names: []string{"a", "b"}, Of: map[string]int{"a": 1}, Owner: "ann"},
+		list{Names: []string{"c"}, Of: map[string]int{"b": 2}},
+		list{},
+	}, all)
+}

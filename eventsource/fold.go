@@ -26,11 +26,12 @@ func Fold[E, S any](ctx context.Context, s Store, c *Codec[E], q Query, o ReadOp
 
 // each decodes what q and o select, one by one, until yield returns false.
 func each[E any](ctx context.Context, s Store, c *Codec[E], q Query, o ReadOptions, yield func(Recorded, E) bool) error {
+	variables := scratch{}
 	for r, err := range s.Read(ctx, q, o) {
 		if err != nil {
 			return err
 		}
-		e, err := c.decode(&r)
+		e, err := c.decode(&r, variables)
 		if err != nil {
 			return fmt.Errorf("%w (%s)", err, place(&r))
 		}

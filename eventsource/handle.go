@@ -18,7 +18,9 @@ import (
 // which it cannot take is not written.
 //
 // The history is [Scope.Stream], guarded by AtVersion, or [Scope.Within],
-// guarded by NoneSince. Without new events nothing is appended, unless there
+// guarded by NoneSince. Events that match Within and are committed above Head,
+// which an open transaction may hold back, are waited for, before a refusal as
+// well as after a conflict. Without new events nothing is appended, unless there
 // are Conditions to check. Errors:
 //
 //	Decide's        as it is, with the State that it saw in the Outcome
@@ -40,11 +42,13 @@ func (d Decider[C, E, S]) Handle(ctx context.Context, s Store, c *Codec[E], in S
 		t := try[C, E, S]{d: &d, store: s, codec: c, in: &in}
 		out, err := t.run(ctx, cmd)
 		out.Attempts = attempt
-		if err == nil || !t.again || attempt >= attemptsOf(in.MaxAttempts) {
+		if !t.again || attempt >= attemptsOf(in.MaxAttempts) {
 			return out, err
 		}
-		if werr := t.pause(ctx, attempt); werr != nil {
+		if werr := t.pause(ctx, attempt); werr != nil && err != nil {
 			return out, fmt.Errorf("eventsource: %w, while a retry was due after: %w", werr, err)
+		} else if werr != nil {
+			return out, werr
 		}
 	}
 }
@@ -101,6 +105,9 @@ func (t *try[C, E, S]) run(ctx context.Context, cmd C) (out Outcome[E, S], err e
 	out.First, out.Last, out.Version = t.last, t.last, t.version
 	events, err := t.d.Decide(t.state, cmd)
 	if err != nil || len(events)+len(t.in.Conditions) == 0 {
+		if nerr := t.newer(ctx); nerr != nil {
+			return out, nerr
+		}
 		return out, err
 	}
 	encoded, err := t.encode(events)
@@ -179,6 +186,23 @@ func (t *try[C, E, S]) fold(ctx context.Context, q Query, o ReadOptions) (repeat
 		return true
 	})
 	return repeat, err
+}
+
+// newer looks, after a refusal, for committed events above the Head that the
+// history ends at. An append would have met them as a conflict; a refusal must
+// not miss what its caller has seen, so it is decided again once Head is there.
+func (t *try[C, E, S]) newer(ctx context.Context) error {
+	if len(t.in.Within) == 0 {
+		return nil
+	}
+	_, head, _ := t.own.NoneSince()
+	for r, err := range t.store.Read(ctx, t.in.Within, ReadOptions{After: head, Limit: 1}) {
+		if err != nil {
+			return err
+		}
+		t.again, t.above = true, r.Position
+	}
+	return nil
 }
 
 // id is that of event i of the command, "" without a Key.

@@ -234,15 +234,17 @@ func TestWithinIsABoundaryAcrossStreams(t *testing.T) {
 	assert.Equal(t, eventsource.Result{First: 2, Last: 2}, out.Result, "in no stream")
 }
 
-// T16: a slow transaction has drawn position 1 and commits after position 2. A
+// T16: a slow transaction has drawn position 2 and commits after position 3. A
 // decision on what can be read, with the last position of it as the mark, would
 // not see it: neither before, nor as a conflict.
 func TestWithinSeesLateCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newLateStore()
 		event := eventsource.Event{Type: "account.deposited", Data: []byte(`{"cents":1}`)}
-		end := s.hold(event)
 		_, err := s.Append(t.Context(), []eventsource.Event{event})
+		require.NoError(t, err)
+		end := s.hold(event)
+		_, err = s.Append(t.Context(), []eventsource.Event{event})
 		require.NoError(t, err)
 		go func() {
 			time.Sleep(time.Hour)
@@ -251,8 +253,8 @@ func TestWithinSeesLateCommits(t *testing.T) {
 		start := time.Now()
 		out, err := adder.Handle(t.Context(), s, accounts, eventsource.Scope{Within: eventsource.All()}, 5)
 		require.NoError(t, err)
-		assert.Equal(t, 3, out.State.Events, "both deposits were seen")
-		assert.Equal(t, eventsource.Position(3), out.First)
+		assert.Equal(t, 4, out.State.Events, "all three deposits were seen")
+		assert.Equal(t, eventsource.Position(4), out.First)
 		assert.True(t, time.Since(start) >= time.Hour)
 		assert.True(t, out.Attempts <= 3, "it waits for Head, and does not spin: %d", out.Attempts)
 	})
@@ -274,4 +276,32 @@ func TestConflictAboveHeadIsWaitedFor(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 2, out.Attempts)
 	})
+}
+
+// A caller whose own deposit is committed, but above a Head that some open
+// transaction holds back, is not told that there is no money.
+func TestRefusalSeesWhatIsCommitted(t *testing.T) {
+	for _, cmd := range []add{-2, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newLateStore()
+			event := eventsource.Event{Type: "account.deposited", Data: []byte(`{"cents":1}`)}
+			_, err := s.Append(t.Context(), []eventsource.Event{event})
+			require.NoError(t, err)
+			end := s.hold(eventsource.Event{Type: "elsewhere"})
+			_, err = s.Append(t.Context(), []eventsource.Event{event})
+			require.NoError(t, err)
+			in := eventsource.Scope{Within: eventsource.Query{{Types: accounts.Types()}}}
+
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errStopped)
+			defer cancel()
+			_, err = adder.Handle(ctx, s, accounts, in, cmd)
+			assert.ErrorIs(t, err, errStopped)
+
+			time.AfterFunc(time.Hour, func() { end(true) })
+			out, err := adder.Handle(t.Context(), s, accounts, in, cmd)
+			require.NoError(t, err)
+			assert.Equal(t, 2+int(cmd), out.State.Balance)
+			assert.Equal(t, 2, out.Attempts)
+		})
+	}
 }

@@ -156,3 +156,27 @@ func TestZeroValuesOfErrorsAndConditionsPrint(t *testing.T) {
 	var retryable interface{ Retryable() bool } = eventsource.ErrUncertain.(interface{ Retryable() bool })
 	assert.False(t, retryable.Retryable())
 }
+
+// An append that comes between a waiter's look at Head and its wait must wake
+// it: nothing else would, since the next append waits for the waiter. The two
+// are let go at the same time, so that they meet there now and then.
+func TestNoWakeUpIsLost(t *testing.T) {
+	m, ctx := eventsource.NewMemory(), t.Context()
+	seen := make(chan error)
+	go func() {
+		for after := range eventsource.Position(50_000) {
+			seen <- m.Wait(ctx, after)
+		}
+	}()
+	late := time.After(30 * time.Second)
+	for range 50_000 {
+		_, err := m.Append(ctx, []eventsource.Event{{Type: "t"}})
+		require.NoError(t, err)
+		select {
+		case err := <-seen:
+			require.NoError(t, err)
+		case <-late:
+			t.Fatal("the waiter sleeps although Head has passed it")
+		}
+	}
+}

@@ -152,24 +152,32 @@ func partition(key string, n int) int {
 // outcome.Last). It may be called in another process than Run. A checkpoint
 // that does not exist is not there yet; bound the wait with ctx.
 //
-// It looks after 1 ms, 2 ms, 4 ms ... 50 ms.
+// It looks after 1 ms, 2 ms, 4 ms ... 50 ms; a [Memory] tells it when to.
 func (p Projection) WaitFor(ctx context.Context, cps Checkpoints, pos Position) error {
 	p, err := p.complete()
 	if err != nil {
 		return err
 	}
+	var saved <-chan struct{} // nil, and so never ready, for a store that cannot tell
+	teller, tells := cps.(interface{ savedNext() <-chan struct{} })
 	wait := time.Millisecond
 	for i := -1; i < p.Partitions; {
+		if tells {
+			saved = teller.savedNext() // before the look, so that no change is missed
+		}
 		if there, err := p.reached(ctx, cps, i, pos); err != nil {
 			return err
 		} else if there {
 			i++
 			continue
 		}
-		if err := sleep(ctx, wait); err != nil {
-			return fmt.Errorf("eventsource: projection %s has not reached position %d: %w", p.Name, pos, err)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("eventsource: projection %s has not reached position %d: %w", p.Name, pos, context.Cause(ctx))
+		case <-saved:
+		case <-time.After(wait):
+			wait = min(2*wait, 50*time.Millisecond)
 		}
-		wait = min(2*wait, 50*time.Millisecond)
 	}
 	return nil
 }

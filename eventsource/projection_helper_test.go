@@ -33,7 +33,10 @@ func (l *ledger) SaveCheckpoint(ctx context.Context, name string, old, new event
 		if apply == nil {
 			return nil
 		}
-		return apply(context.WithValue(ctx, ledgerKey{}, tx))
+		if err := apply(context.WithValue(ctx, ledgerKey{}, tx)); err != nil {
+			return err
+		}
+		return context.Cause(ctx) // COMMIT fails, as that of a database does
 	})
 	if err == nil {
 		l.mu.Lock()

@@ -135,6 +135,7 @@ func TestRangeWithoutMatchesMovesTheCheckpoint(t *testing.T) {
 				fill(t, m, 1, 1)
 				time.Sleep(time.Millisecond)
 			}
+			synctest.Wait() // no save is under way
 			assert.True(t, saves >= 9 && saves <= 11, saves)
 			require.NoError(t, p.WaitFor(t.Context(), m, 1000))
 			last := fill(t, m, 1, 1)
@@ -311,6 +312,11 @@ func TestWaitFor(t *testing.T) {
 		err := p.WaitFor(ctx, l, 0)
 		assert.ErrorIs(t, err, errStopped, "a missing checkpoint is not there yet, even for 0")
 		assert.Equal(t, time.Hour, time.Since(begin))
+		group := eventsource.Checkpoint{Epoch: 1, Data: []byte(`{"partitions":2,"members":[],"owners":["",""]}`)}
+		require.NoError(t, l.SaveCheckpoint(t.Context(), "projection/balances@1", eventsource.Checkpoint{}, group, nil))
+		ctx2, cancel2 := context.WithTimeoutCause(t.Context(), time.Hour, errStopped)
+		defer cancel2()
+		assert.ErrorIs(t, p.WaitFor(ctx2, l, 0), errStopped, "the group is there, and its partitions are not")
 
 		p.Apply = func(ctx context.Context, b eventsource.Batch) error { time.Sleep(time.Minute); return write(ctx, b) }
 		r := start(t.Context(), p, m, l)
@@ -321,6 +327,24 @@ func TestWaitFor(t *testing.T) {
 		assert.True(t, took >= time.Minute && took <= time.Minute+51*time.Millisecond, took)
 		l.exactly(t, m, eventsource.All())
 		assert.ErrorIs(t, p.WaitFor(t.Context(), &hooked{Memory: m, onLoad: func(string) error { return errStopped }}, 0), errStopped)
+		assert.ErrorIs(t, r.end(), errStopped)
+	})
+}
+
+// A store in the process says when a checkpoint has moved: no poll in between.
+func TestWaitForIsToldByMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := eventsource.NewMemory()
+		p := balances(1)
+		p.Apply = func(context.Context, eventsource.Batch) error {
+			time.Sleep(time.Second + 777*time.Microsecond)
+			return nil
+		}
+		r := start(t.Context(), p, m, m)
+		last := fill(t, m, 1, 1)
+		begin := time.Now()
+		require.NoError(t, p.WaitFor(t.Context(), m, last))
+		assert.Equal(t, time.Second+777*time.Microsecond, time.Since(begin))
 		assert.ErrorIs(t, r.end(), errStopped)
 	})
 }

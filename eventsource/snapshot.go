@@ -40,12 +40,12 @@ func (t *try[C, E, S]) begin(ctx context.Context) {
 	}
 	b := &t.base
 	b.name = "snapshot/" + t.d.Version + "/" + t.in.Stream
-	if b.stored, b.err = t.store.(Checkpoints).LoadCheckpoint(ctx, b.name); b.err != nil || len(b.stored.Data) == 0 {
+	if b.stored, b.err = t.store.(Checkpoints).LoadCheckpoint(ctx, b.name); b.err != nil || b.stored.Epoch == 0 {
 		return
 	}
 	var snap snapshot
 	var state S
-	if json.Unmarshal(b.stored.Data, &snap) != nil || snap.Type != typeName[S]() || snap.Version == 0 ||
+	if json.Unmarshal(b.stored.Data, &snap) != nil || snap.Type != typeName[S]() || snap.Version == 0 || snap.ID == "" ||
 		json.Unmarshal(snap.State, &state) != nil {
 		b.unfit = true
 		return

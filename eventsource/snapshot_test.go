@@ -93,7 +93,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 			m := eventsource.NewMemory()
 			put(t, m, "a", opened{"ann"}, deposited{10}, deposited{20})
 			require.NoError(t, m.SaveCheckpoint(t.Context(), snapName, eventsource.Checkpoint{}, cp, nil))
-			d := snapped(1)
+			d := snapped(100) // not due, but for what is to be replaced
 			for i := range 3 {
 				out, err := d.Handle(t.Context(), m, accounts, scope("a"), 5)
 				require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 				assert.Equal(t, account{"ann", 35 + 5*i, 4 + i}, out.State)
 				stored, err := m.LoadCheckpoint(t.Context(), snapName)
 				require.NoError(t, err)
-				assert.Equal(t, eventsource.Position(4+i), stored.Position, "replaced")
+				assert.Equal(t, eventsource.Position(4), stored.Position, "replaced at once")
 			}
 		})
 	}
@@ -126,6 +126,28 @@ func TestSnapshotOfAnotherVersion(t *testing.T) {
 		cp, err := m.LoadCheckpoint(t.Context(), name)
 		require.NoError(t, err)
 		assert.NotEqual(t, 0, len(cp.Data), name)
+	}
+}
+
+// T26: two deciders that share a version and a stream do not share snapshots:
+// the same JSON means something else to the other.
+func TestSnapshotOfAnotherState(t *testing.T) {
+	type largest struct{ Balance int }
+	other := eventsource.Decider[add, accountEvent, largest]{
+		Version: "v1", SnapshotEvery: 1,
+		Evolve: func(s largest, e accountEvent) largest {
+			d, _ := e.(deposited)
+			return largest{max(s.Balance, d.Cents)}
+		},
+		Decide: func(largest, add) ([]accountEvent, error) { return []accountEvent{deposited{1}}, nil },
+	}
+	m := eventsource.NewMemory()
+	for range 2 {
+		_, err := snapped(1).Handle(t.Context(), m, accounts, scope("a"), 5)
+		require.NoError(t, err)
+		out, err := other.Handle(t.Context(), m, accounts, scope("a"), 0)
+		require.NoError(t, err)
+		assert.Equal(t, largest{5}, out.State)
 	}
 }
 
@@ -196,4 +218,22 @@ func TestWithinTakesNoSnapshot(t *testing.T) {
 	cp, err := m.LoadCheckpoint(t.Context(), snapName)
 	require.NoError(t, err)
 	assert.Equal(t, eventsource.Checkpoint{}, cp)
+}
+
+// T26: no bytes in a snapshot's place change what a command decides on.
+func FuzzSnapshotBytes(f *testing.F) {
+	f.Add(uint64(3), []byte(`{"type":"eventsource_test.account","version":2,"id":"x","state":{"Balance":5}}`))
+	f.Add(uint64(1), []byte(`{"type":"eventsource_test.account","version":18446744073709551615,"id":"","state":null}`))
+	f.Add(uint64(0), []byte(`[`))
+	f.Fuzz(func(t *testing.T, position uint64, data []byte) {
+		m := eventsource.NewMemory()
+		put(t, m, "a", opened{"ann"}, deposited{10}, deposited{20})
+		cp := eventsource.Checkpoint{Position: eventsource.Position(position), Epoch: 1, Data: data}
+		if err := m.SaveCheckpoint(t.Context(), snapName, eventsource.Checkpoint{}, cp, nil); err != nil {
+			return // more than a store keeps
+		}
+		out, err := snapped(2).Handle(t.Context(), m, accounts, scope("a"), 5)
+		require.NoError(t, err)
+		assert.Equal(t, account{"ann", 35, 4}, out.State)
+	})
 }

@@ -3,6 +3,7 @@ package eventsource
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -162,14 +163,12 @@ func (q Query) Validate() error {
 		if n := len(it.Streams) + len(it.Types) + len(it.IDs) + len(it.Tags); n > maxItemTexts {
 			return invalid("Item", fmt.Sprintf("%d strings", n), "at most %d", maxItemTexts)
 		}
-		for _, list := range [...]struct {
-			field string
-			texts []string
-		}{{"Item.Streams", it.Streams}, {"Item.Types", it.Types}, {"Item.IDs", it.IDs}, {"Item.Tags", it.Tags}} {
-			for _, s := range list.texts {
-				if err := badText(list.field, s); err != nil {
-					return err
-				}
+		if areTexts(it.Streams) && areTexts(it.Types) && areTexts(it.IDs) && areTexts(it.Tags) {
+			continue
+		}
+		for field, texts := range map[string][]string{"Streams": it.Streams, "Types": it.Types, "IDs": it.IDs, "Tags": it.Tags} {
+			if i := slices.IndexFunc(texts, func(s string) bool { return !isText(s) }); i >= 0 {
+				return badText("Item."+field, texts[i])
 			}
 		}
 	}
@@ -224,6 +223,15 @@ func repeated(n int, at func(i int) string) (text string, twice bool) {
 		seen[text] = struct{}{}
 	}
 	return "", false
+}
+
+func areTexts(texts []string) bool {
+	for _, s := range texts {
+		if !isText(s) {
+			return false
+		}
+	}
+	return true
 }
 
 func isText(s string) bool { return len(s) <= maxText && isUTF8(s) }

@@ -160,8 +160,8 @@ func noAlias(s store) {
 	}
 	scribble := func(e eventsource.Event) {
 		e.Tags[0], e.Meta["k"], e.Meta["new"], e.Data[0] = "changed", "changed", "changed", 'X'
-		_ = append(e.Data, "beyond"...)
-		_ = append(e.Tags, "beyond")
+		_ = beyond(e.Data, []byte("beyond")...)
+		_ = beyond(e.Tags, "beyond")
 	}
 	events := []eventsource.Event{event(), event()}
 	s.fresh(events)
@@ -176,6 +176,14 @@ func noAlias(s store) {
 			scribble(all[i].Event)
 		}
 	}
+}
+
+// beyond writes behind the end of a slice, as far as its capacity goes.
+func beyond[T any](slice []T, more ...T) []T {
+	if free := slice[len(slice):cap(slice)]; len(free) > 0 {
+		copy(free, more)
+	}
+	return append(slice, more...)
 }
 
 func endedContext(s store) {

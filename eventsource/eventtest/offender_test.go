@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func TestEachTestHasAnOffender(t *testing.T) {
 
 func everyOffender() map[string]string {
 	tests := map[string]string{}
-	for _, o := range offenders {
+	for _, o := range slices.Concat(offenders, deciding) {
 		tests[o.name] = o.test
 	}
 	for _, o := range checkpointOffenders {
@@ -79,7 +80,7 @@ func everyOffender() map[string]string {
 
 func offend(t *testing.T, name string) {
 	eventtest.SetPatience(2 * time.Second)
-	for _, o := range offenders {
+	for _, o := range slices.Concat(offenders, deciding) {
 		if o.name == name {
 			eventtest.TestStore(t, func(*testing.T) eventsource.Store { return o.store() })
 		}

@@ -219,6 +219,16 @@ var offenders = []offender{
 	})},
 }
 
+// deciding are offenders of what is built on a store.
+var deciding = []offender{
+	{"racy streams", "Handle on one stream loses no update", racy},
+	{"racy queries", "Handle within a query admits one", racy},
+	{"drops ids", "Handle with a key decides once", changes(func(e *event) { e.ID = "" })},
+	{"no versions", "Fold gives the state at a version, a position and a time", asks(func(_ *query, o *opts) { o.UpToVersion = 0 })},
+	{"late for subscribers", "Subscribe gives exactly the tail from every position", late},
+	{"late for projections", "a projection applies each event", late},
+}
+
 func waits(f func(m mem, c ctx, after pos) error) func() eventsource.Store {
 	return func() eventsource.Store { return &broken{Memory: eventsource.NewMemory(), wait: f} }
 }

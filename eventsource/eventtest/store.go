@@ -18,7 +18,7 @@ type storeTest struct {
 	test func(s store)
 }
 
-var storeTests = [][]storeTest{appendTests, idTests, conditionTests, raceTests, readTests, waitTests}
+var storeTests = [][]storeTest{appendTests, idTests, conditionTests, raceTests, readTests, waitTests, decideTests}
 
 // TestStore runs the suite. open returns a store that is empty and shares
 // nothing with the others; clean-up is up to t.Cleanup. A store may be used by

@@ -99,3 +99,11 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		assert.ErrorContains(t, run(args, io.Discard), args[0][1:])
 	}
 }
+
+// TestMain ends the servers that rows have started.
+func TestMain(m *testing.M) {
+	m.Run()
+	if err := closeEngines(); err != nil {
+		panic(err)
+	}
+}

@@ -79,7 +79,7 @@ func parse(args []string) (s settings, err error) {
 	return s, nil
 }
 
-func run(args []string, w io.Writer) error {
+func run(args []string, w io.Writer) (err error) {
 	s, err := parse(args)
 	if err != nil {
 		return err
@@ -88,6 +88,7 @@ func run(args []string, w io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(w, "%s, %s/%s, %s; medians of %d rounds of %v\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, cpuModel(), s.count, s.time)
+	defer func() { err = errors.Join(err, closeEngines()) }()
 	var over []string
 	for _, p := range packages() {
 		results, err := measure(p.rows, s, w)
@@ -123,7 +124,9 @@ func packages() []struct {
 		{"breaker", slices.Concat(breakerRows(), mixedRows(), keyedRows(), limitRows())},
 		{"retry", retryRows()},
 		{"sharding", shardingRows()},
-		{"eventsource", eventsourceFoldRows()},
+		{"eventsource", slices.Concat(eventsourceMemoryRows(), eventsourceFoldRows())},
+		{"eventfile", eventfileRows()},
+		{"eventsql", eventsqlRows()},
 	}
 }
 

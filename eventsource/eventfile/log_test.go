@@ -1,0 +1,52 @@
+package eventfile_test
+
+import (
+	"testing"
+
+	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/eventsource/eventfile"
+	"github.com/keelson-go/keelson/eventsource/eventtest"
+	"github.com/keelson-go/keelson/internal/require"
+	"github.com/keelson-go/keelson/internal/wal/faultfs"
+)
+
+// variants are the settings under which the suite runs: as shipped, with files of
+// a few events, with hashes of 8 bits of which the parts of a table see none,
+// without fsync, in memory.
+func variants() map[string]func(t *testing.T) *eventfile.Log {
+	opener := func(cfg eventfile.Config, s func() eventfile.Settings) func(t *testing.T) *eventfile.Log {
+		return func(t *testing.T) *eventfile.Log {
+			l, err := eventfile.OpenWith(t.TempDir(), cfg, s())
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, l.Close()) })
+			return l
+		}
+	}
+	plain := func() eventfile.Settings { return eventfile.Settings{} }
+	return map[string]func(t *testing.T) *eventfile.Log{
+		"default":        opener(eventfile.Config{}, plain),
+		"small segments": opener(eventfile.Config{SegmentSize: 500}, plain),
+		"no sync":        opener(eventfile.Config{NoSync: true}, plain),
+		"8 bits of hash": opener(eventfile.Config{NoSync: true}, func() eventfile.Settings { return eventfile.Settings{HashMask: 0xff} }),
+		"in memory":      opener(eventfile.Config{}, func() eventfile.Settings { return eventfile.Settings{FS: faultfs.New(1)} }),
+	}
+}
+
+// T1 to T11, and whatever else the contract says.
+func TestLogIsAStore(t *testing.T) {
+	for name, open := range variants() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eventtest.TestStore(t, func(t *testing.T) eventsource.Store { return open(t) })
+		})
+	}
+}
+
+func TestLogHasCheckpoints(t *testing.T) {
+	for name, open := range variants() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eventtest.TestCheckpoints(t, func(t *testing.T) eventsource.Checkpoints { return open(t) })
+		})
+	}
+}

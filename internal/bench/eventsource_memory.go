@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	eh "github.com/looplab/eventhorizon"
+	ehmemory "github.com/looplab/eventhorizon/eventstore/memory"
+	ehuuid "github.com/looplab/eventhorizon/uuid"
+
+	"github.com/keelson-go/keelson/eventsource"
+)
+
+// The workload of the eventsource rows: one event of 256 bytes per append, to
+// 10,000 streams in random order.
+const (
+	eventStreams = 10_000
+	eventPayload = 256
+)
+
+func eventsourceMemoryRows() []row {
+	return []row{
+		{name: "eventsource: Memory W1, append to 10,000 streams", ours: benchMemory(plain), peers: []peer{
+			{"eventhorizon v0.17.0 memory, Save", benchEventhorizon, 0.3},
+			{"mutex, map and copy into a slab", benchBare(false), 2},
+		}},
+		{name: "eventsource: Memory W2, append at a version", ours: benchMemory(atVersion), allocs: 1, peers: []peer{
+			{"eventhorizon v0.17.0 memory, Save", benchEventhorizon, 0.3},
+			{"mutex, map and copy into a slab, version compared", benchBare(true), 2},
+		}},
+		{name: "eventsource: Memory W4, NoneSince on a cold tag among 10,000 of 20 events", ours: benchTags(true), allocs: 3, peers: []peer{
+			{"the same without a condition", benchTags(false), 0},
+		}},
+		{name: "eventsource: Memory scan, per event", ours: benchScan, peers: []peer{
+			{"eventhorizon v0.17.0 memory, Load of 1000, per event", benchEventhorizonLoad, 0},
+		}},
+		{name: "eventsource: Memory W9, W1 at 1,000,000 events", ours: benchLarge(million), peers: []peer{
+			{"W1 at 100,000 events", benchLarge(func() *eventsource.Memory { return filled(100_000) }), 1.3},
+		}},
+	}
+}
+
+var eventNames = sync.OnceValue(func() (names [eventStreams]string) {
+	for i := range names {
+		names[i] = fmt.Sprint("account-", i)
+	}
+	return names
+})
+
+func plain(string, uint64) []eventsource.Condition { return nil }
+
+func atVersion(stream string, v uint64) []eventsource.Condition {
+	return []eventsource.Condition{eventsource.AtVersion(stream, v)}
+}
+
+// benchMemory gives each goroutine streams of its own, so that it knows their
+// versions; all contend for the store.
+func benchMemory(conds func(stream string, v uint64) []eventsource.Condition) func(b *testing.B) {
+	return func(b *testing.B) {
+		s, events := eventsource.NewMemory(), make([]eventsource.Event, eventStreams)
+		for i, name := range eventNames() { // each stream is there, as in all contenders
+			events[i] = eventsource.Event{Stream: name, Type: "account.deposited", Data: make([]byte, eventPayload)}
+		}
+		if _, err := s.Append(context.Background(), events); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		appendAll(b, s, conds)
+	}
+}
+
+// appendAll runs the workload through the interface, as callers do.
+func appendAll(b *testing.B, s eventsource.Store, conds func(stream string, v uint64) []eventsource.Condition) {
+	names, data, part := eventNames(), make([]byte, eventPayload), atomic.Uint32{}
+	b.RunParallel(func(pb *testing.PB) {
+		mine := int(part.Add(1)-1) % 4 * (eventStreams / 4)
+		versions := slices.Repeat([]uint64{1}, eventStreams/4)
+		r := rand.New(rand.NewPCG(1, uint64(mine)))
+		event := make([]eventsource.Event, 1)
+		for pb.Next() {
+			i := r.IntN(eventStreams / 4)
+			event[0] = eventsource.Event{Stream: names[mine+i], Type: "account.deposited", Data: data}
+			_, err := s.Append(context.Background(), event, conds(event[0].Stream, versions[i])...)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			versions[i]++
+		}
+	})
+}
+
+func headOf(s eventsource.Store) eventsource.Position {
+	h, _ := s.Head(context.Background())
+	return h
+}
+
+type payload struct{ Data []byte }
+
+var registerPayload = sync.OnceFunc(func() {
+	eh.RegisterEventData("account.deposited", func() eh.EventData { return new(payload) })
+})
+
+// benchEventhorizon saves at the version that it knows, as every Save does. A
+// Save makes copies of the event and of its data.
+func benchEventhorizon(b *testing.B) {
+	registerPayload()
+	s, err := ehmemory.NewEventStore()
+	if err != nil {
+		b.Fatal(err)
+	}
+	data, now, part := &payload{make([]byte, eventPayload)}, time.Now(), atomic.Uint32{}
+	ids := make([]ehuuid.UUID, eventStreams)
+	for i := range ids {
+		ids[i] = ehuuid.New()
+		e := eh.NewEvent("account.deposited", data, now, eh.ForAggregate("account", ids[i], 1))
+		if err := s.Save(context.Background(), []eh.Event{e}, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		mine := int(part.Add(1)-1) % 4 * (eventStreams / 4)
+		versions := slices.Repeat([]int{1}, eventStreams/4)
+		r := rand.New(rand.NewPCG(1, uint64(mine)))
+		for pb.Next() {
+			i := r.IntN(eventStreams / 4)
+			e := eh.NewEvent("account.deposited", data, now, eh.ForAggregate("account", ids[mine+i], versions[i]+1))
+			if err := s.Save(context.Background(), []eh.Event{e}, versions[i]); err != nil {
+				b.Error(err)
+				return
+			}
+			versions[i]++
+		}
+	})
+}
+
+// bare is the least that a store in memory does: it can give back the events
+// of a stream, and all in order, and nothing else.
+type bare struct {
+	mu      sync.Mutex
+	streams map[string]*[]uint32
+	where   []uint64
+	slab    []byte
+}
+
+func (s *bare) append(stream string, version int, data []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.streams[stream]
+	if list == nil {
+		list = new([]uint32)
+		s.streams[stream] = list
+	}
+	if version >= 0 && len(*list) != version {
+		return false
+	}
+	*list = append(*list, uint32(len(s.where)))
+	if cap(s.slab)-len(s.slab) < len(data)+8 {
+		s.slab = make([]byte, 0, 1<<20)
+	}
+	s.where = append(s.where, uint64(len(s.slab)))
+	s.slab = binary.LittleEndian.AppendUint64(s.slab, uint64(time.Now().UnixMicro()))
+	s.slab = append(s.slab, data...)
+	return true
+}
+
+func benchBare(versioned bool) func(b *testing.B) {
+	return func(b *testing.B) {
+		s, names, data, part := &bare{streams: map[string]*[]uint32{}}, eventNames(), make([]byte, eventPayload), atomic.Uint32{}
+		for _, name := range names {
+			s.append(name, 0, data)
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			mine := int(part.Add(1)-1) % 4 * (eventStreams / 4)
+			versions := slices.Repeat([]int{1}, eventStreams/4)
+			r := rand.New(rand.NewPCG(1, uint64(mine)))
+			for pb.Next() {
+				i := r.IntN(eventStreams / 4)
+				v := -1
+				if versioned {
+					v = versions[i]
+				}
+				if !s.append(names[mine+i], v, data) {
+					b.Error("the version has moved")
+					return
+				}
+				versions[i]++
+			}
+		})
+	}
+}
+
+// benchTags appends an event with a tag, on condition that nobody has added one
+// with this tag and type lately: since 64 positions ago.
+func benchTags(conditional bool) func(b *testing.B) {
+	return func(b *testing.B) {
+		s, data := eventsource.NewMemory(), make([]byte, eventPayload)
+		tags := make([][]string, 10_000)
+		queries := make([]eventsource.Query, len(tags))
+		for i := range tags {
+			tags[i] = []string{fmt.Sprint("course:", i)}
+			queries[i] = eventsource.Query{{Types: []string{"course.booked"}, Tags: tags[i]}}
+		}
+		event := make([]eventsource.Event, 1)
+		put := func(i int, conds ...eventsource.Condition) {
+			event[0] = eventsource.Event{Type: "course.booked", Tags: tags[i%len(tags)], Data: data}
+			if _, err := eventsource.Store(s).Append(context.Background(), event, conds...); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for i := range 20 * len(tags) {
+			put(i)
+		}
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			i += 7 // no tag comes again within 64 appends
+			if conditional {
+				put(i, eventsource.NoneSince(queries[i%len(tags)], headOf(s)-64))
+			} else {
+				put(i)
+			}
+		}
+	}
+}
+
+func filled(n int) *eventsource.Memory {
+	s, names, data := eventsource.NewMemory(), eventNames(), make([]byte, eventPayload)
+	r := rand.New(rand.NewPCG(1, 2))
+	events := make([]eventsource.Event, 1000)
+	for range n / len(events) {
+		for i := range events {
+			events[i] = eventsource.Event{Stream: names[r.IntN(len(names))], Type: "account.deposited", Data: data}
+		}
+		if _, err := s.Append(context.Background(), events); err != nil {
+			panic(err)
+		}
+	}
+	return s
+}
+
+var scanned = sync.OnceValue(func() *eventsource.Memory { return filled(200_000) })
+
+func benchScan(b *testing.B) {
+	s := scanned()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; {
+		for _, err := range s.Read(context.Background(), eventsource.All(), eventsource.ReadOptions{}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			if n++; n == b.N {
+				break
+			}
+		}
+	}
+}
+
+func benchEventhorizonLoad(b *testing.B) {
+	registerPayload()
+	s, err := ehmemory.NewEventStore()
+	if err != nil {
+		b.Fatal(err)
+	}
+	id, now := ehuuid.New(), time.Now()
+	for v := range 1000 {
+		e := eh.NewEvent("account.deposited", &payload{make([]byte, eventPayload)}, now, eh.ForAggregate("account", id, v+1))
+		if err := s.Save(context.Background(), []eh.Event{e}, v); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += 1000 {
+		if _, err := s.Load(context.Background(), id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// million is filled once; what the measurements add to it does not matter.
+var million = sync.OnceValue(func() *eventsource.Memory { return filled(1_000_000) })
+
+// benchLarge is W1 on a store that holds events already.
+func benchLarge(open func() *eventsource.Memory) func(b *testing.B) {
+	return func(b *testing.B) {
+		s := open()
+		b.ReportAllocs()
+		b.ResetTimer()
+		appendAll(b, s, plain)
+	}
+}

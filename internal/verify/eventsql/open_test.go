@@ -1,0 +1,88 @@
+package eventsql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"sync/atomic"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver "pgx"
+	_ "github.com/lib/pq"              // registers the driver "postgres"
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+
+	"github.com/keelson-go/keelson/eventsource/eventsql"
+	"github.com/keelson-go/keelson/internal/engine"
+)
+
+// A backend is a database with a driver.
+type backend struct {
+	name string
+	// source makes an empty database, and returns what opens it.
+	source func(t *testing.T) (driver, source string)
+}
+
+// backends is completed by mattn_test.go where cgo builds.
+var backends = []backend{
+	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", engine.Postgres(t).URL() }},
+	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", engine.Postgres(t).URL() }},
+	{"sqlite-modernc", func(t *testing.T) (string, string) {
+		return "sqlite", "file:" + t.TempDir() + "/events.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(0)"
+	}},
+}
+
+// onEach runs a test on every backend.
+func onEach(t *testing.T, test func(t *testing.T, open func() *sql.DB)) {
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			driver, source := b.source(t)
+			test(t, func() *sql.DB { return openDB(t, driver, source) })
+		})
+	}
+}
+
+func postgres(t *testing.T, driver string) func() *sql.DB {
+	server := engine.Postgres(t)
+	return func() *sql.DB { return openDB(t, driver, server.URL()) }
+}
+
+func openDB(t *testing.T, driver, source string) *sql.DB {
+	db, err := sql.Open(driver, source)
+	require.NoError(t, err)
+	db.SetMaxOpenConns(20)
+	db.SetMaxIdleConns(20)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// through is the URL of a server behind a proxy.
+func through(t *testing.T, server *engine.Server, proxy *engine.Proxy) string {
+	u, err := url.Parse(server.URL())
+	require.NoError(t, err)
+	u.Host = proxy.Addr()
+	return u.String()
+}
+
+var prefixes atomic.Int64
+
+func newStorePrefix() string { return fmt.Sprintf("t%d_", prefixes.Add(1)) }
+
+// newStore sets up tables of its own.
+func newStore(t *testing.T, db *sql.DB, cfg eventsql.Config) *eventsql.Store {
+	t.Helper()
+	if cfg.Prefix == "" {
+		cfg.Prefix = newStorePrefix()
+	}
+	require.NoError(t, eventsql.Setup(context.Background(), db, cfg))
+	return openStore(t, db, cfg)
+}
+
+func openStore(t *testing.T, db *sql.DB, cfg eventsql.Config) *eventsql.Store {
+	t.Helper()
+	s, err := eventsql.Open(context.Background(), db, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
