@@ -1,7 +1,7 @@
 # Every target works from a fresh clone with nothing but Go. Tools are built once,
 # by version, into .bin.
 
-MODULES := . eventsource/messaging/messagingkafka internal/bench internal/verify examples/engines
+MODULES := . eventsource/messaging/messagingamqp eventsource/messaging/messagingkafka internal/bench internal/verify examples/engines
 
 GOFUMPT     := v0.12.0
 STATICCHECK := v0.8.2

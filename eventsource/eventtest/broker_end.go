@@ -54,6 +54,7 @@ func poisonDies(s *suite) {
 	s.join(subscription(topic+".g.dead"), dead.handle)
 	sub := subscription(topic)
 	sub.MaxAttempts = 3
+	s.declare(sub)
 	s.publish(messaging.Message{ID: "poison", Topic: topic, Key: "k"}, messaging.Message{ID: "next", Topic: topic, Key: "k"})
 	for range 3 {
 		s.join(sub, func(_ context.Context, d messaging.Delivery) error { panic(d.ID) }).wait()

@@ -331,3 +331,10 @@ func (q *Queue[T]) Runs(match func(T) bool) bool {
 	}
 	return false
 }
+
+// Busy is the number of items that run or could run now.
+func (q *Queue[T]) Busy() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.out) + q.ready.len()
+}

@@ -1,0 +1,239 @@
+package messagingamqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/adapter"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// publisher owns the channel that messages are published on. Its goroutine makes
+// the writes, since the library does not end a blocked one when a context does;
+// who waits for it can leave.
+type publisher struct {
+	*Broker
+	requests chan *request
+	group    sync.WaitGroup
+	tokens   uint64
+}
+
+// request is one message to publish.
+type request struct {
+	ctx     context.Context
+	message messaging.Message
+	sent    chan sending // of capacity 1
+}
+
+// sending is a message that was written, or why it was not.
+type sending struct {
+	confirm *amqp.DeferredConfirmation
+	token   string
+	link    *link
+	err     error
+}
+
+// link is one connection of the publisher. A message that RabbitMQ cannot route
+// comes back before it is confirmed; watch notes it.
+type link struct {
+	conn     *amqp.Connection
+	ch       *amqp.Channel
+	topics   map[string]bool // whose exchange is declared
+	closed   chan *amqp.Error
+	gone     chan struct{}
+	returns  chan amqp.Return
+	question chan question
+}
+
+type question struct {
+	token  string
+	answer chan bool
+}
+
+func newPublisher(b *Broker, conn *amqp.Connection) *publisher {
+	p := &publisher{Broker: b, requests: make(chan *request)}
+	p.group.Go(func() { p.run(conn) })
+	return p
+}
+
+func (p *publisher) wait() { p.group.Wait() }
+
+// run writes what is requested, connecting again when it has to.
+func (p *publisher) run(conn *amqp.Connection) {
+	l, _ := p.link(conn) // else the first request connects
+	defer func() { l.close() }()
+	for {
+		select {
+		case <-p.done:
+			return
+		case r := <-p.requests:
+			if l.lost() {
+				l.close()
+				var err error
+				if l, err = p.connect(r.ctx); err != nil {
+					r.sent <- sending{err: err}
+					continue
+				}
+			}
+			r.sent <- p.write(l, r.message)
+		}
+	}
+}
+
+func (p *publisher) connect(ctx context.Context) (*link, error) {
+	conn, err := dial(ctx, p.cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	return p.link(conn)
+}
+
+func (p *publisher) link(conn *amqp.Connection) (*link, error) {
+	ch, err := conn.Channel()
+	if err == nil {
+		err = ch.Confirm(false)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	l := &link{
+		conn: conn, ch: ch, topics: map[string]bool{}, gone: make(chan struct{}),
+		closed: ch.NotifyClose(make(chan *amqp.Error, 1)), returns: ch.NotifyReturn(make(chan amqp.Return)),
+		question: make(chan question),
+	}
+	p.group.Go(l.watch)
+	return l, nil
+}
+
+// watch collects returns until the channel closes. The library hands a return over
+// before it looks at the confirmation behind it, and this goroutine has noted the
+// one before it hears of the next or answers a question; so who asks after the
+// confirmation gets the truth.
+func (l *link) watch() {
+	defer close(l.gone)
+	returned := map[string]bool{}
+	for {
+		select {
+		case r, ok := <-l.returns:
+			if !ok {
+				return
+			}
+			returned[r.CorrelationId] = true
+		case q := <-l.question:
+			q.answer <- returned[q.token]
+			delete(returned, q.token)
+		}
+	}
+}
+
+func (l *link) unroutable(token string) bool {
+	q := question{token, make(chan bool, 1)}
+	select {
+	case l.question <- q:
+		return <-q.answer
+	case <-l.gone:
+		return false
+	}
+}
+
+func (l *link) lost() bool {
+	if l == nil {
+		return true
+	}
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return l.ch.IsClosed()
+	}
+}
+
+func (l *link) close() {
+	if l != nil {
+		l.conn.CloseDeadline(time.Now().Add(5 * time.Second))
+		<-l.gone
+	}
+}
+
+func (p *publisher) write(l *link, m messaging.Message) sending {
+	if !l.topics[m.Topic] {
+		if err := exchange(l.ch, m.Topic); err != nil {
+			return sending{err: err}
+		}
+		l.topics[m.Topic] = true
+	}
+	p.tokens++
+	token := strconv.FormatUint(p.tokens, 36)
+	confirm, err := l.ch.PublishWithDeferredConfirm(m.Topic, "", true, false, publishing(m, token))
+	return sending{confirm: confirm, token: token, link: l, err: err}
+}
+
+// Publish implements messaging.Publisher. Nil means that a durable queue of every
+// group has each message. ErrNoRoute: the topic has no group yet.
+func (b *Broker) Publish(ctx context.Context, msgs ...messaging.Message) error {
+	msgs, err := adapter.Prepare(msgs)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	sent := make([]sending, 0, len(msgs))
+	for _, m := range msgs {
+		s, err := b.publisher.send(ctx, m)
+		if err != nil {
+			return wrap(ctx, err)
+		}
+		sent = append(sent, s)
+	}
+	var errs []error
+	for i, s := range sent {
+		if err := s.wait(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("message %s: %w", msgs[i].ID, err))
+		}
+	}
+	return wrap(ctx, errors.Join(errs...))
+}
+
+// send hands a message to the goroutine that writes.
+func (p *publisher) send(ctx context.Context, m messaging.Message) (sending, error) {
+	r := &request{ctx: ctx, message: m, sent: make(chan sending, 1)}
+	select {
+	case p.requests <- r:
+	case <-p.done:
+		return sending{}, errClosed
+	case <-ctx.Done():
+		return sending{}, context.Cause(ctx)
+	}
+	select {
+	case s := <-r.sent:
+		return s, s.err
+	case <-ctx.Done():
+		return sending{}, context.Cause(ctx)
+	}
+}
+
+// wait returns when RabbitMQ has said what became of the message.
+func (s sending) wait(ctx context.Context) error {
+	select {
+	case <-s.confirm.Done():
+	case <-s.link.gone:
+		return errors.New("the connection was lost before the confirmation")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	switch {
+	case s.link.unroutable(s.token):
+		return messaging.ErrNoRoute
+	case !s.confirm.Acked():
+		return errors.New("RabbitMQ could not take it (nack)")
+	default:
+		return nil
+	}
+}
