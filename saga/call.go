@@ -1,0 +1,232 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Call names one attempt at a step's Do or Undo. It travels to participants as
+// JSON or as header text, "order-17/pay do 2 5".
+type Call struct {
+	Saga string `json:"saga"`
+	Step string `json:"step"`
+	Undo bool   `json:"undo,omitempty"`
+
+	// Attempt counts from 1, without wake-ups and crashes.
+	Attempt int `json:"attempt"`
+
+	// Epoch grows with every takeover.
+	Epoch uint64 `json:"epoch"`
+
+	// Signal, Payload and TimedOut say what ended the last wait. They stay until
+	// the call parks again, also over retries and takeovers.
+	Signal   string          `json:"signal,omitempty"`
+	Payload  json.RawMessage `json:"payload,omitempty"`
+	TimedOut bool            `json:"timed_out,omitempty"`
+}
+
+// Key is the same for every attempt at the call, over retries, crashes and owners:
+// "order-17/pay", or "order-17/pay#undo". It is what a participant deduplicates by.
+func (c Call) Key() string {
+	if c.Undo {
+		return c.Saga + "/" + c.Step + "#undo"
+	}
+	return c.Saga + "/" + c.Step
+}
+
+// MarshalText writes "saga/step do attempt epoch", or undo. What ended a wait is
+// left out.
+func (c Call) MarshalText() ([]byte, error) {
+	if !validID(c.Saga) || !validName(c.Step) {
+		return nil, fmt.Errorf("saga: Call of %.80q/%.80q: want the names of a saga and a step", c.Saga, c.Step)
+	}
+	return fmt.Appendf(nil, "%s/%s %s %d %d", c.Saga, c.Step, c.verb(), c.Attempt, c.Epoch), nil
+}
+
+func (c Call) verb() string {
+	if c.Undo {
+		return "undo"
+	}
+	return "do"
+}
+
+// UnmarshalText reads what MarshalText wrote.
+func (c *Call) UnmarshalText(text []byte) error {
+	parts := strings.Split(string(text), " ")
+	if len(parts) != 4 {
+		return badCall(text)
+	}
+	slash := strings.LastIndexByte(parts[0], '/') // a saga's id may hold some, a step's name none
+	if slash < 0 || !validID(parts[0][:slash]) || !validName(parts[0][slash+1:]) || parts[1] != "do" && parts[1] != "undo" {
+		return badCall(text)
+	}
+	attempt, err := strconv.ParseUint(parts[2], 10, 31)
+	if err != nil {
+		return badCall(text)
+	}
+	epoch, err := strconv.ParseUint(parts[3], 10, 64)
+	if err != nil {
+		return badCall(text)
+	}
+	*c = Call{Saga: parts[0][:slash], Step: parts[0][slash+1:], Undo: parts[1] == "undo", Attempt: int(attempt), Epoch: epoch}
+	return nil
+}
+
+func badCall(text []byte) error {
+	return fmt.Errorf(`saga: Call is %.80q: want "saga/step do attempt epoch", or undo`, text)
+}
+
+// CallFrom returns the call that ctx belongs to, the zero Call outside a step.
+func CallFrom(ctx context.Context) Call {
+	c, _ := ctx.Value(callKey{}).(*Call)
+	if c == nil {
+		return Call{}
+	}
+	return *c
+}
+
+type callKey struct{}
+
+// Refuse marks err as a refusal: no attempt under this key had or will have an
+// effect. The step is not retried and not undone, and the saga compensates. A nil
+// err is a refusal without a reason.
+func Refuse(err error) error { return &refusal{err} }
+
+type refusal struct{ err error }
+
+func (r *refusal) Error() string {
+	if r.err == nil {
+		return "refused"
+	}
+	return r.err.Error()
+}
+func (r *refusal) Unwrap() error { return r.err }
+
+// Retryable reports false, so that a retry around the call ends too.
+func (r *refusal) Retryable() bool { return false }
+
+// Await parks the step, durably and at no cost, until a signal of this name comes
+// or d has passed; d of zero or less means no time-out. The call then runs again,
+// and [CallFrom] says what ended the wait:
+//
+//	call := saga.CallFrom(ctx)
+//	if call.Signal == "" && !call.TimedOut {
+//		return saga.Await("approved", 24*time.Hour)
+//	}
+//
+// A signal that came earlier ends the wait at once.
+func Await(signal string, d time.Duration) error {
+	return &parking{signal: signal, wait: max(d, 0), always: d <= 0}
+}
+
+// Sleep parks the step for d; the call then runs again with TimedOut.
+func Sleep(d time.Duration) error { return &parking{wait: max(d, 0)} }
+
+type parking struct {
+	signal string
+	wait   time.Duration
+	always bool
+}
+
+func (p *parking) Error() string {
+	if p.signal == "" {
+		return fmt.Sprintf("saga: sleep %v", p.wait)
+	}
+	return fmt.Sprintf("saga: await %s", p.signal)
+}
+
+// Retryable reports false: it is no failure.
+func (p *parking) Retryable() bool { return false }
+
+// callContext is the context of one attempt: one allocation where a step does not
+// look at Done, and what package context makes of it where it does. That one
+// carries the cause and is the parent of contexts derived from this one.
+type callContext struct {
+	base     context.Context // Serve's, for its values
+	call     Call
+	deadline time.Time // zero: none
+
+	mu    sync.Mutex
+	inner context.Context
+	end   context.CancelCauseFunc
+	stop  context.CancelFunc
+	cause error // why it was ended by cancel
+}
+
+func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+func (c *callContext) Done() <-chan struct{} { return c.std().Done() }
+
+func (c *callContext) Err() error {
+	c.mu.Lock()
+	inner, cause := c.inner, c.cause
+	c.mu.Unlock()
+	switch {
+	case inner != nil:
+		return inner.Err()
+	case cause != nil:
+		return context.Canceled
+	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
+		return c.std().Err() // decided once and for all
+	default:
+		return nil
+	}
+}
+
+func (c *callContext) Value(key any) any {
+	if key == (callKey{}) {
+		return &c.call
+	}
+	return c.std().Value(key)
+}
+
+// std makes the context of package context, once.
+func (c *callContext) std() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner != nil {
+		return c.inner
+	}
+	ctx := context.WithoutCancel(c.base)
+	if !c.deadline.IsZero() {
+		ctx, c.stop = context.WithDeadline(ctx, c.deadline)
+	}
+	c.inner, c.end = context.WithCancelCause(ctx)
+	if c.cause != nil {
+		c.end(c.cause)
+	}
+	return c.inner
+}
+
+// cancel ends the context; the first cause stays.
+func (c *callContext) cancel(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return
+	}
+	c.cause = cause
+	if c.inner != nil {
+		c.end(cause)
+	}
+}
+
+// release frees what the context holds once the call has returned.
+func (c *callContext) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.end != nil {
+		c.end(errReturned)
+	}
+	if c.stop != nil {
+		c.stop()
+	}
+}
+
+var errReturned = errors.New("saga: the call has returned")

@@ -1,0 +1,471 @@
+package saga
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// The core decides. It knows no clock, no store and no goroutine: a machine is
+// what a log folds to, apply folds one more record, and due says what may be
+// called now. The run loop, a takeover, Get and the crash explorer all stand on
+// it, so that what a saga does depends on its log alone.
+
+// Kinds of records.
+const (
+	kindStart    = "start"
+	kindResume   = "resume"
+	kindDone     = "done"
+	kindFail     = "fail"
+	kindRefuse   = "refuse"
+	kindPark     = "park"
+	kindWake     = "wake"
+	kindSignal   = "signal"
+	kindCancel   = "cancel"
+	kindDeadline = "deadline"
+	kindReverse  = "reverse"
+	kindUndone   = "undone"
+	kindUndoFail = "undofail"
+	kindStuck    = "stuck"
+	kindResolve  = "resolve"
+	kindBegin    = "begin" // OnEvent alone, never stored
+)
+
+// status is what is known about a step's effect.
+type status uint8
+
+const (
+	idle    status = iota // no outcome yet
+	done                  // the effect is there
+	refused               // an attempt had no effect
+	unknown               // given up, the effect may be there
+	undone                // the effect is not there any more
+	left                  // a human decided to leave it
+)
+
+// machine is a saga as its log says.
+type machine struct {
+	g  *graph
+	id string
+
+	state   State
+	seq     uint64
+	epoch   uint64
+	read    uint64 // mail that is in the log
+	started time.Time
+	updated time.Time
+
+	steps   []step
+	data    json.RawMessage // S
+	back    bool            // turned: undoes what was done
+	pivoted bool
+	ended   bool            // abandoned
+	outline string          // of the definition that wrote last
+	next    json.RawMessage // what data is after the next record, where the runner knows
+
+	failed   failure  // the first, which turned the saga or got stuck
+	undoErrs []string // failures of undos, oldest first
+	signals  []signal // not yet awaited, oldest first
+}
+
+type failure struct{ step, code, cause string }
+
+type signal struct {
+	name    string
+	payload json.RawMessage
+}
+
+type step struct {
+	status  status
+	tainted bool // an attempt may have had an effect
+	open    bool // when the saga turned its Do was running; its outcome is awaited
+	stuck   bool // its call failed for good
+	call    wait // of Do, and of Undo once the saga has turned
+}
+
+// wait is where the attempts of a call stand.
+type wait struct {
+	attempts int       // that failed
+	first    time.Time // when the first one did
+	parked   bool
+	signal   string // what it waits for while parked; "" is time alone
+	wake     time.Time
+	forever  bool // parked without an end in time
+
+	// What ended the last wait; it stays until the call parks again.
+	got      string
+	payload  json.RawMessage
+	timedOut bool
+}
+
+// note is the Data of records that carry more than a change of S.
+type note struct {
+	Wait   time.Duration   `json:"wait,omitempty"`   // fail, undofail, park: from the record on, in ns
+	Await  string          `json:"await,omitempty"`  // park: the signal
+	Always bool            `json:"always,omitempty"` // park: without an end in time
+	Open   []string        `json:"open,omitempty"`   // turning records: whose Do is running
+	Turn   bool            `json:"turn,omitempty"`   // fail: the last attempt
+	Stuck  bool            `json:"stuck,omitempty"`  // fail, refuse, undofail: no way on
+	Delta  json.RawMessage `json:"delta,omitempty"`  // resolve: of the patch
+	As     *Resolution     `json:"as,omitempty"`     // resolve
+}
+
+func newMachine(g *graph, id string) *machine {
+	return &machine{g: g, id: id, steps: make([]step, len(g.nodes))}
+}
+
+// fold replays a log. An error means that this definition cannot continue it.
+func fold(g *graph, id string, log []Record) (*machine, error) {
+	m := newMachine(g, id)
+	for _, r := range log {
+		if err := m.apply(r); err != nil {
+			return m, fmt.Errorf("record %d: %w", r.Seq, err)
+		}
+	}
+	return m, g.continues(m.outline, m)
+}
+
+// apply folds one record.
+func (m *machine) apply(r Record) error {
+	if r.Epoch != m.epoch && m.seq > 0 {
+		m.takeover(r.Epoch)
+	}
+	m.seq, m.epoch, m.updated = r.Seq, r.Epoch, r.At
+	i := -1
+	if r.Step != "" && r.Kind != kindStuck {
+		if i = m.g.index(r.Step); i < 0 {
+			return fmt.Errorf("saga: this version has no step %q", r.Step)
+		}
+	}
+	var n note
+	switch r.Kind {
+	case kindStart, kindDone, kindUndone, kindSignal, kindWake, kindResume:
+	default:
+		if len(r.Data) > 0 {
+			if err := json.Unmarshal(r.Data, &n); err != nil {
+				return fmt.Errorf("saga: data of %s: %w", r.Kind, err)
+			}
+		}
+	}
+	if err := m.change(r, i, n); err != nil {
+		return err
+	}
+	m.state = m.stand()
+	return nil
+}
+
+func (m *machine) change(r Record, i int, n note) (err error) {
+	switch r.Kind {
+	case kindStart:
+		m.started, m.data, m.outline = r.At, r.Data, r.Key
+	case kindResume:
+		m.outline = r.Key
+	case kindDone:
+		m.steps[i].status, m.steps[i].open, m.steps[i].stuck = done, false, false
+		m.steps[i].call = wait{}
+		m.pivoted = m.pivoted || m.g.nodes[i].pivot
+		err = m.merge(r.Data)
+	case kindFail:
+		m.fails(r, i, n)
+	case kindRefuse:
+		m.refuses(r, i, n)
+	case kindPark:
+		s := &m.steps[i]
+		s.tainted = true
+		s.call.parked, s.call.signal, s.call.forever = true, n.Await, n.Always
+		s.call.wake = r.At.Add(n.Wait)
+		s.call.got, s.call.payload, s.call.timedOut = "", nil, false
+	case kindWake:
+		m.wakes(i, r.Code, r.Data)
+	case kindSignal:
+		m.signals = append(m.signals, signal{r.Code, r.Data})
+	case kindCancel, kindDeadline:
+		if m.mayTurn() {
+			m.turn(failure{m.first(), codeFor(r.Kind), r.Error}, n.Open)
+		}
+	case kindReverse:
+		m.turn(failure{"", "reversed", r.Error}, nil)
+	case kindUndone:
+		m.steps[i].status, m.steps[i].stuck = undone, false
+		m.steps[i].call = wait{}
+		err = m.merge(r.Data)
+	case kindUndoFail:
+		s := &m.steps[i]
+		m.attempt(&s.call, r, n)
+		s.stuck = n.Stuck
+		m.undoErrs = append(m.undoErrs, r.Step+": "+r.Error)
+	case kindStuck:
+		m.halts(r)
+	case kindResolve:
+		err = m.resolves(r, i, n)
+	default:
+		err = fmt.Errorf("saga: this version knows no record %q", r.Kind)
+	}
+	return err
+}
+
+func (m *machine) merge(d json.RawMessage) (err error) {
+	if m.next != nil {
+		m.data, m.next = m.next, nil
+		return nil
+	}
+	m.data, err = patch(m.data, d)
+	return err
+}
+
+func codeFor(kind string) string {
+	if kind == kindCancel {
+		return "cancelled"
+	}
+	return kind
+}
+
+// attempt counts a failed attempt.
+func (m *machine) attempt(w *wait, r Record, n note) {
+	w.attempts = r.Attempt
+	if w.first.IsZero() {
+		w.first = r.At
+	}
+	w.wake = r.At.Add(n.Wait)
+}
+
+// fails: an attempt that may have had an effect.
+func (m *machine) fails(r Record, i int, n note) {
+	s := &m.steps[i]
+	s.tainted = true
+	m.attempt(&s.call, r, n)
+	switch {
+	case m.back: // its outcome was awaited
+		s.status, s.open = unknown, false
+		s.call = wait{}
+	case n.Stuck:
+		s.stuck = true
+		m.blame(r)
+	case n.Turn:
+		s.status = unknown
+		m.turn(failure{r.Step, r.Code, r.Error}, n.Open)
+	}
+}
+
+// refuses: an attempt without effect. An earlier one may have had it.
+func (m *machine) refuses(r Record, i int, n note) {
+	s := &m.steps[i]
+	switch {
+	case n.Stuck:
+		s.stuck = true
+		m.blame(r)
+		return
+	case s.tainted:
+		s.status = unknown
+	default:
+		s.status = refused
+	}
+	s.open = false
+	if !m.back {
+		m.turn(failure{r.Step, r.Code, r.Error}, n.Open)
+	}
+}
+
+func (m *machine) blame(r Record) {
+	if m.failed == (failure{}) {
+		m.failed = failure{r.Step, r.Code, r.Error}
+	}
+}
+
+func (m *machine) wakes(i int, name string, payload json.RawMessage) {
+	c := &m.steps[i].call
+	c.parked, c.forever, c.wake, c.signal = false, false, time.Time{}, ""
+	c.got, c.payload, c.timedOut = name, payload, name == ""
+	if name == "" {
+		return
+	}
+	for j, s := range m.signals {
+		if s.name == name {
+			m.signals = append(m.signals[:j:j], m.signals[j+1:]...)
+			return
+		}
+	}
+}
+
+// turn begins to undo. Steps that were never started stay idle; whose Do may have
+// had an effect is unknown until it says otherwise.
+func (m *machine) turn(why failure, open []string) {
+	m.back = true
+	m.blameFirst(why)
+	for i := range m.steps {
+		s := &m.steps[i]
+		s.stuck = false
+		s.call = wait{}
+		if s.status == idle && s.tainted {
+			s.status = unknown
+		}
+	}
+	for _, name := range open {
+		if i := m.g.index(name); i >= 0 && m.steps[i].status <= unknown && m.steps[i].status != done {
+			m.steps[i].status, m.steps[i].open = idle, true
+		}
+	}
+}
+
+func (m *machine) blameFirst(why failure) {
+	if m.failed == (failure{}) {
+		m.failed = why
+	}
+}
+
+// takeover is what a new owner must assume about the one before: whatever could
+// run did, and nobody will ever hear of it.
+func (m *machine) takeover(epoch uint64) {
+	if epoch == m.epoch {
+		return
+	}
+	if m.epoch > 0 || epoch > 2 { // created at 1 and held by nobody, the first claim makes 2
+		for i := range m.steps {
+			s := &m.steps[i]
+			if s.open {
+				s.status, s.open, s.tainted = unknown, false, true
+			}
+			if m.ready(i) && !m.waits(i) {
+				s.tainted = true
+			}
+		}
+	}
+	m.epoch = epoch
+}
+
+// halts makes the saga Stuck as a whole, whatever its steps say.
+func (m *machine) halts(r Record) {
+	m.blame(r)
+	for i := range m.steps {
+		s := &m.steps[i]
+		if s.open {
+			s.status, s.open, s.tainted = unknown, false, true
+		}
+		if m.back && m.toUndo(i) || m.ready(i) {
+			s.stuck = true
+			s.tainted = s.tainted || !m.back
+		}
+	}
+}
+
+// ready: Do may run, but for a wait.
+func (m *machine) ready(i int) bool {
+	if m.back || m.steps[i].status != idle || m.steps[i].stuck {
+		return false
+	}
+	for _, j := range m.g.nodes[i].after {
+		if m.steps[j].status != done {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *machine) waits(i int) bool {
+	c := &m.steps[i].call
+	return c.parked || !c.wake.IsZero()
+}
+
+// toUndo: there is, or may be, an effect to take back.
+func (m *machine) toUndo(i int) bool {
+	s := &m.steps[i]
+	return m.back && m.g.nodes[i].hasUndo && (s.status == done || s.status == unknown)
+}
+
+// undoable: Undo may run, but for a wait and running Dos. Whoever builds on the
+// step is undone before it.
+func (m *machine) undoable(i int) bool {
+	if !m.toUndo(i) || m.steps[i].stuck {
+		return false
+	}
+	for _, j := range m.g.nodes[i].below {
+		if m.toUndo(j) || m.steps[j].open {
+			return false
+		}
+	}
+	return true
+}
+
+// mayTurn: Cancel and Deadline have no effect once the pivot has begun.
+func (m *machine) mayTurn() bool {
+	if m.back || m.pivoted || m.state.Ended() || m.state == Stuck {
+		return false
+	}
+	return m.g.pivot < 0 || !m.ready(m.g.pivot)
+}
+
+// stand derives the state.
+func (m *machine) stand() State {
+	if m.ended {
+		return Abandoned
+	}
+	if m.back {
+		return m.standBack()
+	}
+	active, waiting, all := false, true, true
+	for i := range m.steps {
+		all = all && m.steps[i].status == done
+		if m.ready(i) {
+			active = true
+			waiting = waiting && m.waits(i)
+		}
+	}
+	switch {
+	case all:
+		return Completed
+	case !active:
+		return Stuck
+	case waiting:
+		return Waiting
+	default:
+		return Running
+	}
+}
+
+func (m *machine) standBack() State {
+	stuck, leaves := false, false
+	for i := range m.steps {
+		s := &m.steps[i]
+		if s.open || m.undoable(i) {
+			return Compensating
+		}
+		stuck = stuck || s.stuck
+		leaves = leaves || s.status == left
+	}
+	switch {
+	case stuck:
+		return Stuck
+	case leaves:
+		return Abandoned
+	default:
+		return Compensated
+	}
+}
+
+// first names the first unfinished call: the one that is stuck, else one that may
+// run.
+func (m *machine) first() string {
+	for i := range m.steps {
+		if m.steps[i].stuck {
+			return m.g.nodes[i].name
+		}
+	}
+	for i := range m.steps {
+		if m.ready(i) || m.undoable(i) || m.steps[i].open {
+			return m.g.nodes[i].name
+		}
+	}
+	return ""
+}
+
+// leftovers names the steps whose effect is, or may be, there.
+func (m *machine) leftovers() (names []string) {
+	for i, n := range m.g.nodes {
+		s := m.steps[i]
+		there := s.status == done || s.status == unknown || s.open || s.status == idle && s.tainted
+		if s.status == left || n.hasUndo && there {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,210 @@
+package saga
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A change of S is written as the top-level fields that differ, so that the log
+// grows with what a step does and not with all that the saga knows:
+//
+//	{"set":{"paid":true},"unset":["hold"]}   an object
+//	{"whole":[1,2]}                          anything else
+//
+// Both sides come from encoding/json or from here: compact, keys once each.
+
+type field struct{ key, value []byte } // key with its quotes
+
+// delta is the change from old to now, nil if there is none.
+func delta(old, now json.RawMessage) json.RawMessage {
+	if bytes.Equal(old, now) {
+		return nil
+	}
+	before, ok := fields(old)
+	after, ok2 := fields(now)
+	if !ok || !ok2 {
+		return append(append([]byte(`{"whole":`), now...), '}')
+	}
+	var set, unset []byte
+	for i, f := range after {
+		if was, there := find(before, f.key, i); there && bytes.Equal(was, f.value) {
+			continue
+		}
+		set = appendField(set, f)
+	}
+	for i, f := range before {
+		if _, there := find(after, f.key, i); !there {
+			unset = append(append(unset, ','), f.key...)
+		}
+	}
+	switch {
+	case set == nil && unset == nil: // only the order differs
+		return nil
+	case unset == nil:
+		return slices.Concat([]byte(`{"set":{`), set[1:], []byte(`}}`))
+	case set == nil:
+		return slices.Concat([]byte(`{"unset":[`), unset[1:], []byte(`]}`))
+	default:
+		return slices.Concat([]byte(`{"set":{`), set[1:], []byte(`},"unset":[`), unset[1:], []byte(`]}`))
+	}
+}
+
+func appendField(to []byte, f field) []byte {
+	to = append(to, ',')
+	to = append(to, f.key...)
+	to = append(to, ':')
+	return append(to, f.value...)
+}
+
+// find looks at place i first, where the field of a struct mostly is.
+func find(all []field, key []byte, i int) (value []byte, ok bool) {
+	if i < len(all) && bytes.Equal(all[i].key, key) {
+		return all[i].value, true
+	}
+	for _, f := range all {
+		if bytes.Equal(f.key, key) {
+			return f.value, true
+		}
+	}
+	return nil, false
+}
+
+type change struct {
+	Set   json.RawMessage `json:"set"`
+	Unset []string        `json:"unset"`
+	Whole json.RawMessage `json:"whole"`
+}
+
+// patch applies a delta.
+func patch(old, d json.RawMessage) (json.RawMessage, error) {
+	if len(d) == 0 {
+		return old, nil
+	}
+	var c change
+	if err := json.Unmarshal(d, &c); err != nil {
+		return nil, fmt.Errorf("saga: delta: %w", err)
+	}
+	if c.Whole != nil {
+		return c.Whole, nil
+	}
+	before, ok := fields(old)
+	if !ok {
+		return nil, errors.New("saga: delta of fields, and the value is no object")
+	}
+	set, ok := fields(c.Set)
+	if !ok && c.Set != nil {
+		return nil, errors.New("saga: delta: set is no object")
+	}
+	var body []byte
+	for _, f := range before {
+		if now, changed := find(set, f.key, 0); changed {
+			f.value = now
+		} else if slices.Contains(c.Unset, unquote(f.key)) {
+			continue
+		}
+		body = appendField(body, f)
+	}
+	for _, f := range set {
+		if _, there := find(before, f.key, 0); !there {
+			body = appendField(body, f)
+		}
+	}
+	if body == nil {
+		return json.RawMessage("{}"), nil
+	}
+	body[0] = '{'
+	return append(body, '}'), nil
+}
+
+// changed names the fields of a delta; whole says that it replaces everything.
+func changed(d json.RawMessage) (names []string, whole bool) {
+	if len(d) == 0 {
+		return nil, false
+	}
+	var c change
+	if json.Unmarshal(d, &c) != nil || c.Whole != nil {
+		return nil, true
+	}
+	set, _ := fields(c.Set)
+	for _, f := range set {
+		names = append(names, unquote(f.key))
+	}
+	return append(names, c.Unset...), false
+}
+
+func unquote(key []byte) (name string) {
+	_ = json.Unmarshal(key, &name) // a key that was scanned is a string
+	return name
+}
+
+// fields splits a compact object into its top level; false for anything else.
+func fields(data []byte) (all []field, ok bool) {
+	if len(data) < 2 || data[0] != '{' || data[len(data)-1] != '}' {
+		return nil, false
+	}
+	all = make([]field, 0, 8)
+	for rest := data[1:]; rest[0] != '}'; {
+		end := valueEnd(rest)
+		if end >= len(rest) || rest[0] != '"' || rest[end] != ':' {
+			return nil, false
+		}
+		f := field{key: rest[:end]}
+		rest = rest[end+1:]
+		if end = valueEnd(rest); end == 0 || end >= len(rest) {
+			return nil, false
+		}
+		f.value = rest[:end]
+		all = append(all, f)
+		if rest = rest[end:]; rest[0] == ',' {
+			rest = rest[1:]
+		}
+		if len(rest) == 0 {
+			return nil, false
+		}
+	}
+	return all, true
+}
+
+// valueEnd is where the compact value at the front ends.
+func valueEnd(data []byte) int {
+	depth := 0
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			i += stringEnd(data[i:])
+			if depth == 0 {
+				return min(i+1, len(data))
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+			if depth < 0 {
+				return i
+			}
+		case ',', ':':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(data)
+}
+
+// stringEnd is the index of the quote that closes the string at the front.
+func stringEnd(data []byte) int {
+	for i := 1; i < len(data); i++ {
+		switch data[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return len(data)
+}

@@ -1,0 +1,447 @@
+package saga
+
+import (
+	"bytes"
+	"cmp"
+	"container/heap"
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Memory is a [Store] within the process: for tests, demos, and sagas that may die
+// with the process. It is safe for concurrent use and has no goroutine.
+type Memory struct {
+	mu     sync.Mutex
+	sagas  map[string]*held
+	owners map[string]*owner
+	dead   map[string]bool      // owners whose lease ran out
+	queues map[string]*dueQueue // unowned sagas by what can run them
+}
+
+type held struct {
+	Summary
+	log   []Record
+	mail  []Record        // unread
+	keys  map[string]bool // of messages, also of those read
+	queue *dueQueue
+	place int // in queue, -1: not there
+}
+
+type owner struct {
+	until time.Time
+	sagas map[string]*held
+	mail  map[string]bool // of its sagas those with unread messages
+}
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return &Memory{
+		sagas: map[string]*held{}, owners: map[string]*owner{},
+		dead: map[string]bool{}, queues: map[string]*dueQueue{},
+	}
+}
+
+// Durability returns "memory".
+func (m *Memory) Durability() string { return "memory" }
+
+// Commit implements [Store].
+func (m *Memory) Commit(ctx context.Context, writes []Write) ([]Verdict, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now().UTC().Round(0)
+	verdicts := make([]Verdict, len(writes))
+	for i := range writes {
+		verdicts[i] = m.commit(&writes[i], now)
+	}
+	return verdicts, nil
+}
+
+func (m *Memory) commit(w *Write, now time.Time) Verdict {
+	h := m.sagas[w.Summary.ID]
+	if w.Summary.Epoch == 0 {
+		return m.create(h, w, now)
+	}
+	if h == nil {
+		return Verdict{Err: ErrNotFound, At: now}
+	}
+	v := Verdict{Mail: h.Mail, At: now}
+	switch {
+	case h.Epoch == w.Summary.Epoch && follows(h.Seq, w.Records):
+		m.store(h, w, now)
+		v.Mail = h.Mail
+	case !holds(h.log, w.Records):
+		v.Err = ErrFenced
+	}
+	return v
+}
+
+func (m *Memory) create(h *held, w *Write, now time.Time) Verdict {
+	if h != nil {
+		found := h.Summary
+		v := Verdict{Mail: h.Mail, At: now, Found: &found}
+		if h.Fingerprint != w.Summary.Fingerprint {
+			v.Err = ErrConflict
+		}
+		return v
+	}
+	h = &held{Summary: Summary{ID: w.Summary.ID, Epoch: 1, Started: now}, place: -1}
+	m.sagas[h.ID] = h
+	m.store(h, w, now)
+	if h.Owner != "" && m.owners[h.Owner] == nil {
+		h.Owner = ""
+		h.WakeAt = now
+	}
+	m.place(h)
+	return Verdict{At: now}
+}
+
+// store takes the write over.
+func (m *Memory) store(h *held, w *Write, now time.Time) {
+	s := w.Summary
+	s.Epoch, s.Mail, s.Claims, s.Started, s.Updated = h.Epoch, h.Mail, 0, h.Started, now
+	for _, r := range w.Records {
+		r.Saga, r.Name, r.At = "", "", now
+		h.log = append(h.log, r)
+		s.Seq = r.Seq
+	}
+	if len(w.Records) == 0 {
+		s.Seq = h.Seq
+	}
+	m.leave(h)
+	h.mail = slices.DeleteFunc(h.mail, func(r Record) bool { return r.Seq <= w.Read })
+	s.WakeAt = time.Time{}
+	if w.Release {
+		s.Owner = ""
+		switch {
+		case s.State.Ended() || s.State == Stuck:
+		case len(h.mail) > 0:
+			s.WakeAt = now
+		case w.WakeIn >= 0:
+			s.WakeAt = now.Add(w.WakeIn)
+		}
+	}
+	h.Summary = s
+	m.place(h)
+}
+
+// follows: the records extend a log that ends at seq.
+func follows(seq uint64, records []Record) bool {
+	return len(records) == 0 || records[0].Seq == seq+1
+}
+
+// holds: these very records are in the log.
+func holds(log, records []Record) bool {
+	for _, r := range records {
+		if r.Seq == 0 || r.Seq > uint64(len(log)) {
+			return false
+		}
+		l := log[r.Seq-1]
+		if l.Kind != r.Kind || l.Step != r.Step || l.Epoch != r.Epoch || l.Attempt != r.Attempt || l.Error != r.Error || !bytes.Equal(l.Data, r.Data) {
+			return false
+		}
+	}
+	return len(records) > 0
+}
+
+// leave takes the saga out of its owner's hands and out of its queue; place puts
+// it where its header says.
+func (m *Memory) leave(h *held) {
+	if o := m.owners[h.Owner]; o != nil {
+		delete(o.sagas, h.ID)
+		delete(o.mail, h.ID)
+	}
+	if h.place >= 0 {
+		heap.Remove(h.queue, h.place)
+	}
+}
+
+func (m *Memory) place(h *held) {
+	if o := m.owners[h.Owner]; o != nil {
+		o.sagas[h.ID] = h
+		if len(h.mail) > 0 {
+			o.mail[h.ID] = true
+		}
+		return
+	}
+	if h.Owner == "" && !h.WakeAt.IsZero() && h.place < 0 {
+		key := canName(h.Name, h.Version) + "/" + h.Shape
+		h.queue = m.queues[key]
+		if h.queue == nil {
+			h.queue = &dueQueue{}
+			m.queues[key] = h.queue
+		}
+		heap.Push(h.queue, h)
+	}
+}
+
+// canName is how a [Lease] names a definition of any shape.
+func canName(name string, version int) string { return fmt.Sprintf("%s@%d", name, version) }
+
+// Poll implements [Store].
+func (m *Memory) Poll(ctx context.Context, l Lease) (Work, error) {
+	if ctx.Err() != nil {
+		return Work{}, context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now().UTC().Round(0)
+	if m.dead[l.Owner] {
+		return Work{}, ErrFenced
+	}
+	o := m.owners[l.Owner]
+	if l.For <= 0 {
+		m.free(l.Owner, now)
+		return Work{Next: -1, Now: now}, nil
+	}
+	if o == nil {
+		o = &owner{sagas: map[string]*held{}, mail: map[string]bool{}}
+		m.owners[l.Owner] = o
+	}
+	o.until = now.Add(l.For)
+	for name, other := range m.owners {
+		if other.until.Before(now) {
+			m.dead[name] = true
+			m.free(name, now)
+		}
+	}
+	w := Work{Next: -1, Now: now}
+	if l.Only != "" {
+		if h := m.sagas[l.Only]; h != nil && h.Owner == "" {
+			w.Claimed = append(w.Claimed, m.claim(h, l.Owner))
+		}
+	} else {
+		m.claimDue(&w, l, now)
+	}
+	w.Mail = slices.Sorted(maps.Keys(o.mail))
+	return w, nil
+}
+
+// free makes the sagas of an owner that is gone due.
+func (m *Memory) free(name string, now time.Time) {
+	o := m.owners[name]
+	if o == nil {
+		return
+	}
+	delete(m.owners, name)
+	for _, h := range o.sagas {
+		h.Owner = ""
+		if !h.State.Ended() && h.State != Stuck {
+			h.WakeAt = now
+		}
+		m.place(h)
+	}
+}
+
+func (m *Memory) claim(h *held, owner string) Summary {
+	m.leave(h)
+	h.Owner, h.WakeAt = owner, time.Time{}
+	h.Epoch++
+	h.Claims++
+	m.place(h)
+	return h.Summary
+}
+
+func (m *Memory) claimDue(w *Work, l Lease, now time.Time) {
+	var mine []*dueQueue
+	for key, q := range m.queues {
+		anyShape, _, _ := bytes.Cut([]byte(key), []byte("/"))
+		if slices.Contains(l.Can, key) || slices.Contains(l.Can, string(anyShape)) {
+			mine = append(mine, q)
+			continue
+		}
+		w.Foreign = min(w.Foreign+q.dueBy(now, 1000), 1000)
+	}
+	for {
+		var first *held
+		for _, q := range mine {
+			if len(*q) > 0 && (first == nil || (*q)[0].before(first)) {
+				first = (*q)[0]
+			}
+		}
+		if first == nil {
+			return
+		}
+		if wait := first.WakeAt.Sub(now); wait > 0 || len(w.Claimed) >= l.Limit {
+			w.Next = max(wait, 0)
+			return
+		}
+		w.Claimed = append(w.Claimed, m.claim(first, l.Owner))
+	}
+}
+
+// Post implements [Store].
+func (m *Memory) Post(ctx context.Context, id string, r Record) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.sagas[id]
+	switch {
+	case h == nil:
+		return ErrNotFound
+	case r.Key != "" && h.keys[r.Key]:
+		return nil
+	case h.State.Ended():
+		return ErrTerminal
+	case len(h.mail) >= maxUnread:
+		return fmt.Errorf("%w: %s has %d unread messages", ErrConflict, id, len(h.mail))
+	}
+	now := time.Now().UTC().Round(0)
+	h.Mail++
+	r.Saga, r.Name, r.Seq, r.At, r.Data = "", "", h.Mail, now, bytes.Clone(r.Data)
+	if r.Key != "" {
+		if h.keys == nil {
+			h.keys = map[string]bool{}
+		}
+		h.keys[r.Key] = true
+	}
+	h.mail = append(h.mail, r)
+	if o := m.owners[h.Owner]; o != nil {
+		o.mail[id] = true
+	} else if h.State != Stuck {
+		m.leave(h)
+		h.WakeAt = now
+		m.place(h)
+	}
+	return nil
+}
+
+// Load implements [Store].
+func (m *Memory) Load(ctx context.Context, id string) (Summary, []Record, []Record, error) {
+	if ctx.Err() != nil {
+		return Summary{}, nil, nil, context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.sagas[id]
+	if h == nil {
+		return Summary{}, nil, nil, ErrNotFound
+	}
+	return h.Summary, copies(h, h.log), copies(h, h.mail), nil
+}
+
+func copies(h *held, records []Record) []Record {
+	out := slices.Clone(records)
+	for i := range out {
+		out[i].Saga, out[i].Name, out[i].Data = h.ID, h.Name, bytes.Clone(out[i].Data)
+	}
+	return out
+}
+
+// List implements [Store].
+func (m *Memory) List(ctx context.Context, f Filter) iter.Seq2[Summary, error] {
+	return func(yield func(Summary, error) bool) {
+		n := 0
+		for _, id := range m.ids(f) {
+			if ctx.Err() != nil {
+				yield(Summary{}, context.Cause(ctx))
+				return
+			}
+			s, ok := m.match(id, f)
+			if !ok {
+				continue
+			}
+			if n++; !yield(s, nil) || n == f.Limit {
+				return
+			}
+		}
+	}
+}
+
+func (m *Memory) ids(f Filter) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(f.IDs) > 0 {
+		ids := slices.Clone(f.IDs)
+		slices.Sort(ids)
+		return slices.Compact(ids)
+	}
+	return slices.Sorted(maps.Keys(m.sagas))
+}
+
+func (m *Memory) match(id string, f Filter) (Summary, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.sagas[id]
+	ok := h != nil && id > f.After &&
+		(len(f.Names) == 0 || slices.Contains(f.Names, h.Name)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, h.State)) &&
+		(f.Idle <= 0 || time.Since(h.Updated) >= f.Idle)
+	if !ok {
+		return Summary{}, false
+	}
+	return h.Summary, true
+}
+
+// Purge forgets ended sagas whose last commit is at least olderThan ago, at most
+// limit of them, and returns how many. Their ids are free again.
+func (m *Memory) Purge(ctx context.Context, olderThan time.Duration, limit int) (n int, err error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, h := range m.sagas {
+		if n >= limit {
+			break
+		}
+		if h.State.Ended() && h.Owner == "" && time.Since(h.Updated) >= olderThan {
+			m.leave(h)
+			delete(m.sagas, id)
+			n++
+		}
+	}
+	return n, nil
+}
+
+// dueQueue is a heap of unowned sagas by when they are due.
+type dueQueue []*held
+
+func (h *held) before(other *held) bool {
+	return cmp.Or(h.WakeAt.Compare(other.WakeAt), cmp.Compare(h.ID, other.ID)) < 0
+}
+
+func (q dueQueue) Len() int           { return len(q) }
+func (q dueQueue) Less(i, j int) bool { return q[i].before(q[j]) }
+func (q dueQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+
+func (q *dueQueue) Push(x any) {
+	h := x.(*held)
+	h.place = len(*q)
+	*q = append(*q, h)
+}
+
+func (q *dueQueue) Pop() any {
+	last := len(*q) - 1
+	h := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	h.place = -1
+	return h
+}
+
+// dueBy counts, to most, what is due. The heap's order prunes what is not.
+func (q dueQueue) dueBy(now time.Time, most int) (n int) {
+	todo := []int{0}
+	for len(todo) > 0 && n < most {
+		i := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if i < len(q) && !q[i].WakeAt.After(now) {
+			n++
+			todo = append(todo, 2*i+1, 2*i+2)
+		}
+	}
+	return n
+}

@@ -1,0 +1,210 @@
+package saga
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// readMail fetches messages that the log does not have yet. False: the saga is not
+// here any more.
+func (r *run) readMail() bool {
+	r.mu.Lock()
+	wanted := r.mailbox
+	r.mailbox = false
+	r.mu.Unlock()
+	if !wanted {
+		return true
+	}
+	_, _, mail, err := r.read()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil || r.gone {
+		r.driving = false
+		return false
+	}
+	r.letters = r.letters[:0]
+	for _, letter := range mail {
+		if letter.Seq > r.m.read {
+			r.letters = append(r.letters, letter)
+		}
+	}
+	return true
+}
+
+// write folds what was noted into records and returns the write that stores them,
+// nil if there is nothing to store. A write that leaves nothing to do soon also
+// gives the saga up.
+func (r *run) write() (*Write, []Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone {
+		return nil, nil
+	}
+	var b batch
+	now := r.clock.now()
+	turned := r.m.back
+	r.recordLetters(&b, now)
+	for len(r.landed) > 0 {
+		o := r.landed[0]
+		r.landed = r.landed[1:] // first, since the others count as running for it
+		r.recordOutcome(&b, o, now)
+	}
+	r.recordHung(&b, now)
+	r.recordDue(&b, now)
+	if r.m.back && !turned {
+		r.endFlights()
+	}
+	if r.m.seq >= maxRecords && !r.m.state.Ended() && r.m.state != Stuck {
+		r.add1(&b, now, Record{Kind: kindStuck, Step: r.m.first(), Code: "history", Error: fmt.Sprintf("the log has %d records", r.m.seq)})
+	}
+	release, wakeIn := r.release(now)
+	if len(b) == 0 && !release {
+		return nil, nil
+	}
+	if release && r.m.state == Stuck {
+		for _, f := range r.flights {
+			r.end(f, errHung)
+		}
+		r.flights = nil
+	}
+	return &Write{Summary: r.summary(), Records: b, Read: r.m.read, Release: release, WakeIn: wakeIn}, b
+}
+
+var errHung = errors.New("saga: the saga is stuck")
+
+// batch is the records of one write.
+type batch []Record
+
+// add1 numbers a record and folds it.
+func (r *run) add1(b *batch, now time.Time, rec Record) {
+	rec.Seq, rec.Epoch, rec.At = r.m.seq+1, r.m.epoch, now
+	if err := r.m.apply(rec); err != nil {
+		panic(fmt.Sprintf("saga: its own record does not fold: %v", err)) // a bug of this package
+	}
+	rec.State = r.m.state
+	*b = append(*b, rec)
+}
+
+// recordLetters moves mail into the log. A cancel that comes too late is logged
+// and has no effect.
+func (r *run) recordLetters(b *batch, now time.Time) {
+	for _, letter := range r.letters {
+		r.m.read = letter.Seq
+		switch letter.Kind {
+		case kindSignal:
+			r.add1(b, now, Record{Kind: kindSignal, Code: letter.Code, Key: letter.Key, Data: letter.Data})
+		case kindCancel:
+			r.add1(b, now, Record{Kind: kindCancel, Error: letter.Error, Data: r.turning(-1)})
+		}
+	}
+	r.letters = r.letters[:0]
+}
+
+// turning is the note of a record that turns the saga: whose Do is running, but
+// for the one whose outcome turns it.
+func (r *run) turning(but int) json.RawMessage {
+	return encodeNote(note{Open: r.open(but)})
+}
+
+func (r *run) open(but int) (names []string) {
+	for _, f := range r.flights {
+		if !f.undo && f.step != but {
+			names = append(names, r.p.g.nodes[f.step].name)
+		}
+	}
+	for _, o := range r.landed {
+		if !o.undo && o.step != but {
+			names = append(names, r.p.g.nodes[o.step].name)
+		}
+	}
+	return names
+}
+
+func encodeNote(n note) json.RawMessage {
+	data, _ := json.Marshal(n) // strings, numbers and valid JSON always encode
+	if string(data) == "{}" {
+		return nil
+	}
+	return data
+}
+
+// endFlights cancels the Dos of a saga that has turned.
+func (r *run) endFlights() {
+	why := fmt.Errorf("saga: %s: compensating: %s", r.id, strings.Trim(r.m.failed.code+" "+r.m.failed.cause, " "))
+	for _, f := range r.flights {
+		if !f.undo {
+			r.end(f, why)
+		}
+	}
+}
+
+// recordHung gives up on a call that ignores its ended context.
+func (r *run) recordHung(b *batch, now time.Time) {
+	for _, f := range r.flights {
+		if end := r.giveUp(f); !end.IsZero() && !time.Now().Before(end) {
+			r.add1(b, now, Record{
+				Kind: kindStuck, Step: r.p.g.nodes[f.step].name, Code: "hung", Attempt: f.ctx.call.Attempt,
+				Error: fmt.Sprintf("the call went on for %v after its context had ended", r.cfg.Grace),
+			})
+			return
+		}
+	}
+}
+
+// recordDue logs what time and signals have brought about.
+func (r *run) recordDue(b *batch, now time.Time) {
+	for {
+		a := r.m.due(now, r.flying)
+		switch {
+		case a.deadline:
+			r.add1(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: r.turning(-1)})
+		case len(a.signals) > 0:
+			i := a.signals[0]
+			s := r.m.oldest(r.m.steps[i].call.signal)
+			r.add1(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[i].name, Code: s.name, Data: s.payload})
+		case len(a.woken) > 0:
+			r.add1(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[a.woken[0]].name})
+		default:
+			return
+		}
+	}
+}
+
+// release decides whether to give the saga up, and for how long.
+func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
+	if r.m.state.Ended() || r.m.state == Stuck {
+		return true, -1
+	}
+	if len(r.flights) > 0 || r.mailbox {
+		return false, 0
+	}
+	a := r.m.due(now, r.flying)
+	switch {
+	case len(a.calls) > 0:
+		return r.leaving, 0
+	case a.next.IsZero():
+		return true, -1
+	default:
+		wait := max(a.next.Sub(now), 0)
+		return r.leaving || wait > r.cfg.Poll, wait
+	}
+}
+
+// summary is the header as the machine stands.
+func (r *run) summary() Summary {
+	return summarize(r.sum, r.m)
+}
+
+func summarize(s Summary, m *machine) Summary {
+	s.Name, s.Version, s.Shape = m.g.name, m.g.version, m.g.shape
+	s.State, s.Step, s.Code, s.Cause, s.Pivoted = m.state, m.first(), m.failed.code, m.failed.cause, m.pivoted
+	s.Attempt = 0
+	if i := m.g.index(s.Step); i >= 0 {
+		s.Attempt = m.steps[i].call.attempts
+	}
+	s.Epoch, s.Seq = m.epoch, m.seq
+	return s
+}

@@ -1,0 +1,389 @@
+package saga
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// run is one loaded saga. Whatever happens to it (a call returns, mail comes, time
+// passes) is noted under mu; one goroutine at a time drives: it records what was
+// noted, commits, and makes the calls that follow, the last of them itself. So a
+// chain stays on one goroutine from step to step, and while its call runs others
+// may drive: that is how a cancel reaches it. A saga that waits has no goroutine.
+type run struct {
+	*server
+	id    string
+	owner string
+	ctx   context.Context // of store calls; ends with the lease
+
+	mu       sync.Mutex
+	sum      Summary
+	p        *program
+	m        *machine // nil until loaded
+	value    any      // the chain's S; nil: to be decoded
+	flights  []*flight
+	landed   []outcome
+	mailbox  bool     // unread mail is waiting
+	letters  []Record // mail that is read and not recorded
+	driving  bool
+	gone     bool // fenced or released: nothing counts any more
+	leaving  bool // a drain: no call begins
+	timer    *time.Timer
+	armed    time.Time
+	changers map[string]touch // of parallel steps: who changed a field last
+}
+
+// flight is one call under way.
+type flight struct {
+	step  int
+	undo  bool
+	ctx   *callContext
+	value any
+	base  []byte // S as the call found it
+	seq   uint64 // and when
+	ended time.Time
+	cut   bool // by a drain
+}
+
+type outcome struct {
+	*flight
+	err error
+}
+
+type touch struct {
+	seq  uint64
+	step int
+}
+
+// errDrained is the cause with which a call ends whose process stops.
+var errDrained = errors.New("saga: the coordinator stops")
+
+// load reads the log of a claimed saga and begins to drive.
+func (r *run) load() {
+	s, log, mail, err := r.read()
+	if err != nil {
+		r.unload()
+		return
+	}
+	s.Owner = r.owner
+	p, err := r.programFor(s)
+	var m *machine
+	if err == nil {
+		m, err = fold(p.g, r.id, log)
+	}
+	switch {
+	case err != nil:
+		r.halt(s, "incompatible", err.Error())
+	case s.Claims > maxClaims:
+		r.halt(s, "claims", fmt.Sprintf("claimed %d times without a write: a call seems to end its process", s.Claims))
+	default:
+		m.takeover(s.Epoch)
+		r.mu.Lock()
+		r.sum, r.p, r.m, r.mailbox = s, p, m, len(mail) > 0 || r.mailbox
+		r.driving = true
+		r.mu.Unlock()
+		r.drive()
+	}
+}
+
+// read loads from the store for as long as the lease holds.
+func (r *run) read() (s Summary, log, mail []Record, err error) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		s, log, mail, err = r.store.Load(r.ctx, r.id)
+		if err == nil || final(err) || r.isGone() {
+			return s, log, mail, err
+		}
+		r.cfg.Logger.Warn("saga: load failed", "saga", r.id, "err", err)
+		time.Sleep(wait)
+	}
+}
+
+// halt makes a saga Stuck that cannot even be loaded.
+func (r *run) halt(s Summary, code, text string) {
+	s.State, s.Code, s.Cause = Stuck, code, clip(text, maxText)
+	rec := Record{Kind: kindStuck, Code: code, Error: s.Cause, Seq: s.Seq + 1, Epoch: s.Epoch, State: Stuck}
+	if v, ok := r.commit(Write{Summary: s, Records: []Record{rec}, Release: true, WakeIn: -1}); ok {
+		rec.At = v.At
+		r.tell(s, rec)
+		r.totals.stuck.Add(1)
+		r.cfg.Logger.Error("saga: stuck", "saga", r.id, "code", code, "err", text)
+	}
+	r.unload()
+	r.ended(false)
+}
+
+// begin starts a saga that this process created.
+func (r *run) begin(p *program, m *machine, s Summary) {
+	r.mu.Lock()
+	if r.gone {
+		r.mu.Unlock()
+		return
+	}
+	r.sum, r.p, r.m = s, p, m
+	r.driving = true
+	r.mu.Unlock()
+	r.wg.Go(r.drive)
+}
+
+// note changes something under mu and drives, unless somebody does already.
+func (r *run) note(change func()) {
+	r.mu.Lock()
+	change()
+	if r.gone || r.driving || r.m == nil {
+		r.mu.Unlock()
+		return
+	}
+	r.driving = true
+	r.mu.Unlock()
+	r.drive()
+}
+
+func (r *run) hasMail() { r.note(func() { r.mailbox = true }) }
+func (r *run) drain()   { r.note(func() { r.leaving = true }) }
+
+// cut ends the calls that a drain has waited for.
+func (r *run) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.flights {
+		f.cut = true
+		r.end(f, errDrained)
+	}
+}
+
+// end ends a call's context and notes when.
+func (r *run) end(f *flight, cause error) {
+	f.ctx.cancel(cause)
+	if f.ended.IsZero() {
+		f.ended = time.Now()
+	}
+}
+
+// fence forgets the saga: it is another's.
+func (r *run) fence() {
+	r.mu.Lock()
+	r.gone = true
+	for _, f := range r.flights {
+		f.ctx.cancel(ErrFenced)
+	}
+	r.stop()
+	r.mu.Unlock()
+}
+
+func (r *run) isGone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone
+}
+
+func (r *run) stop() {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+}
+
+// unload gives the place of the saga to another.
+func (r *run) unload() {
+	r.mu.Lock()
+	r.gone = true
+	r.stop()
+	r.mu.Unlock()
+	r.remove(r)
+}
+
+// drive records what was noted and makes the calls that follow, until there is
+// nothing left to do now. Its caller has set driving.
+func (r *run) drive() {
+	for {
+		if !r.readMail() {
+			return
+		}
+		w, records := r.write()
+		if w != nil {
+			if !r.store1(w, records) {
+				return
+			}
+			continue
+		}
+		last, again := r.launch()
+		if again {
+			continue
+		}
+		if last == nil || !r.land(r.fly(last)) {
+			return
+		}
+	}
+}
+
+// land notes an outcome and reports whether the caller is to drive.
+func (r *run) land(o outcome) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, f := range r.flights {
+		if f == o.flight {
+			r.flights = append(r.flights[:i], r.flights[i+1:]...)
+			r.landed = append(r.landed, o)
+			break
+		} // else it was given up as hung
+	}
+	if r.gone || r.driving {
+		return false
+	}
+	r.driving = true
+	return true
+}
+
+// store1 commits a write and reports whether the saga is still here.
+func (r *run) store1(w *Write, records []Record) bool {
+	v, ok := r.commit(*w)
+	if !ok {
+		r.fence()
+		r.unload()
+		return false
+	}
+	r.mu.Lock()
+	r.mailbox = r.mailbox || v.Mail > r.m.read
+	state := r.m.state
+	isChild := r.p.isChild.Load()
+	r.mu.Unlock()
+	for _, rec := range records {
+		rec.At = v.At
+		r.tell(w.Summary, rec)
+	}
+	if !w.Release {
+		return true
+	}
+	r.count(state)
+	r.unload()
+	if state.Ended() || state == Stuck {
+		r.ended(isChild)
+	}
+	return false
+}
+
+// commit stores a write for as long as the lease holds; false means that it is
+// lost, or that the store fails for good.
+func (r *run) commit(w Write) (Verdict, bool) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		v, err := r.writes.commit(r.ctx, w)
+		switch {
+		case err == nil && v.Err == nil:
+			return v, true
+		case err == nil:
+			r.totals.fenced.Add(1)
+			return v, false
+		case r.isGone():
+			return v, false
+		case final(err):
+			r.fail(fmt.Errorf("saga: commit of %s: %w", r.id, err))
+			return v, false
+		}
+		r.cfg.Logger.Warn("saga: commit failed", "saga", r.id, "err", err)
+		time.Sleep(wait)
+	}
+}
+
+func (r *run) count(state State) {
+	switch state {
+	case Completed:
+		r.totals.completed.Add(1)
+	case Compensated:
+		r.totals.compensated.Add(1)
+	case Abandoned:
+		r.totals.abandoned.Add(1)
+	case Stuck:
+		r.totals.stuck.Add(1)
+	}
+}
+
+// launch starts the calls that are due. All but the last get a goroutine; that one
+// is returned for the caller to make. Again says that something was noted
+// meanwhile; with neither, nobody drives any more.
+func (r *run) launch() (last *flight, again bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone {
+		r.driving = false
+		return nil, false
+	}
+	if len(r.landed) > 0 || r.mailbox {
+		return nil, true
+	}
+	a := r.m.due(r.clock.now(), r.flying)
+	if r.leaving {
+		a.calls = nil
+	}
+	for i, step := range a.calls {
+		f := r.flight(step)
+		if i == len(a.calls)-1 {
+			last = f
+			break
+		}
+		r.wg.Go(func() {
+			if r.land(r.fly(f)) {
+				r.drive()
+			}
+		})
+	}
+	r.arm(a.next)
+	r.driving = false
+	return last, false
+}
+
+func (r *run) flying(step int) bool {
+	for _, f := range r.flights {
+		if f.step == step {
+			return true
+		}
+	}
+	return false
+}
+
+// arm sets the timer for when there is something to look at: a wait that ends, the
+// deadline, or a call that may have to be given up. A timer that is set earlier
+// does: it will find nothing and be set anew, which spares a chain of quick calls
+// a timer each.
+func (r *run) arm(next time.Time) {
+	now := time.Now()
+	var at time.Time
+	earliest := func(t time.Time) {
+		if at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	if !next.IsZero() {
+		earliest(now.Add(next.Sub(r.clock.now())))
+	}
+	for _, f := range r.flights {
+		if end := r.giveUp(f); !end.IsZero() {
+			earliest(end)
+		}
+	}
+	if at.IsZero() || !r.armed.IsZero() && !at.Before(r.armed) && now.Before(r.armed) {
+		return
+	}
+	r.armed = at
+	wait := max(at.Sub(now), 0)
+	if r.timer == nil {
+		r.timer = time.AfterFunc(wait, r.tick)
+	} else {
+		r.timer.Reset(wait)
+	}
+}
+
+func (r *run) tick() { r.note(func() { r.armed = time.Time{} }) }
+
+// giveUp is when a call counts as hung: Grace after its context ended.
+func (r *run) giveUp(f *flight) time.Time {
+	end := f.ended
+	if at, ok := f.ctx.Deadline(); ok && (end.IsZero() || at.Before(end)) {
+		end = at
+	}
+	if end.IsZero() {
+		return end
+	}
+	return end.Add(r.cfg.Grace)
+}

@@ -1,0 +1,207 @@
+package saga
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Saga is one registered definition. It is safe for concurrent use.
+type Saga[S any] struct {
+	c *Coordinator
+	p *program
+}
+
+// Register checks d and makes its sagas known to the coordinator, before or during
+// Serve. The error joins everything that is wrong with d.
+func Register[S any](c *Coordinator, d Definition[S]) (*Saga[S], error) {
+	g, err := compile(d)
+	if err == nil {
+		err = checkSubs(c, g, d.Steps)
+	}
+	if err != nil {
+		return nil, err
+	}
+	steps := append([]Step[S](nil), d.Steps...)
+	p := &program{
+		g: g,
+		decode: func(data []byte) (any, error) {
+			s := new(S)
+			return s, json.Unmarshal(data, s)
+		},
+		encode: func(v any) ([]byte, error) { return json.Marshal(v.(*S)) },
+		do:     func(i int, ctx context.Context, v any) error { return steps[i].Do(ctx, v.(*S)) },
+		undo:   func(i int, ctx context.Context, v any) error { return steps[i].Undo(ctx, v.(*S)) },
+	}
+	if err := c.register(p); err != nil {
+		return nil, err
+	}
+	for _, s := range d.Steps {
+		if s.sub != nil {
+			s.sub.child.isChild.Store(true)
+		}
+	}
+	return &Saga[S]{c: c, p: p}, nil
+}
+
+// Shape is a hash of the structure: names and order of steps, the pivot, and which
+// have an Undo. Pinned in a test, it shows that Version has to be raised.
+func (s *Saga[S]) Shape() string { return s.p.g.shape }
+
+// Start creates the saga; it is durable when Start returns nil, and runs in
+// whatever process serves. The same id with the same input, compared as encoded,
+// is nil in every state, so Start may be repeated; with other input it is
+// [ErrConflict]. While the store fails, Start goes on trying until ctx ends.
+func (s *Saga[S]) Start(ctx context.Context, id string, in S) error {
+	w, err := s.Prepare(id, in)
+	if err != nil {
+		return err
+	}
+	srv := s.c.serving()
+	if srv != nil {
+		r := &run{server: srv, id: id}
+		if srv.add(r, true) {
+			return s.startHere(ctx, r, w)
+		}
+	}
+	v, err := s.c.create(ctx, w)
+	if err == nil && v.Found == nil {
+		s.c.totals.started.Add(1)
+		s.c.nudge()
+	}
+	return err
+}
+
+// startHere creates the saga as this process's own, so that nobody has to claim it.
+func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) error {
+	w.Summary.Owner, w.Release, w.Records[0].Epoch = r.owner, false, 1
+	v, err := s.c.create(ctx, w)
+	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Seq == 1)
+	if !mine {
+		r.unload()
+		return err
+	}
+	s.c.totals.started.Add(1)
+	m := newMachine(s.p.g, r.id)
+	w.Records[0].At = v.At
+	if err := m.apply(w.Records[0]); err != nil {
+		panic(err) // a start record always folds
+	}
+	r.tell(w.Summary, w.Records[0])
+	w.Summary.Epoch = 1
+	r.begin(s.p, m, w.Summary)
+	return nil
+}
+
+// Prepare returns the write that creates the saga, for a store that can make it
+// part of its own transaction.
+func (s *Saga[S]) Prepare(id string, in S) (Write, error) {
+	if !validID(id) {
+		return Write{}, fmt.Errorf("saga: id is %.80q: want 1 to 255 printable ASCII characters without space", id)
+	}
+	data, err := json.Marshal(&in)
+	if err != nil {
+		return Write{}, fmt.Errorf("saga: the input of %s does not encode: %w", id, err)
+	}
+	if len(data) > maxDelta {
+		return Write{}, fmt.Errorf("saga: the input of %s has %d bytes: want at most %d", id, len(data), maxDelta)
+	}
+	g := s.p.g
+	rec := Record{Kind: kindStart, Key: g.outline(), Seq: 1, Data: data, State: Running}
+	return Write{
+		Summary: Summary{
+			ID: id, Name: g.name, Version: g.version, Shape: g.shape, Fingerprint: fingerprint(g.name, data),
+			State: Running, Step: g.firstStep(), Seq: 1,
+		},
+		Records: []Record{rec},
+		Release: true,
+	}, nil
+}
+
+func (g *graph) firstStep() string { return newMachine(g, "").first() }
+
+func fingerprint(name string, input []byte) string {
+	h := sha256.New()
+	h.Write([]byte(name))
+	h.Write([]byte{0})
+	h.Write(input)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// create commits until it is known what became of it.
+func (c *Coordinator) create(ctx context.Context, w Write) (Verdict, error) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		v, err := c.writes.commit(ctx, w)
+		switch {
+		case err == nil && v.Err == nil:
+			return v, nil
+		case err == nil:
+			return v, fmt.Errorf("%w: %s was started with other input, or as another saga", v.Err, w.Summary.ID)
+		case final(err):
+			return v, fmt.Errorf("saga: start of %s: %w", w.Summary.ID, err)
+		}
+		if e := sleep(ctx, wait); e != nil {
+			return v, fmt.Errorf("saga: start of %s: %w", w.Summary.ID, errors.Join(e, err))
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// nudge makes a server of this process look for work at once.
+func (c *Coordinator) nudge() {
+	if srv := c.serving(); srv != nil {
+		srv.wake()
+	}
+}
+
+// Run is Start, then Wait.
+func (s *Saga[S]) Run(ctx context.Context, id string, in S) (S, error) {
+	if err := s.Start(ctx, id, in); err != nil {
+		var zero S
+		return zero, err
+	}
+	return s.Wait(ctx, id)
+}
+
+// Get returns the durable state now. [ErrNotFound], or [ErrConflict] for a saga of
+// another definition.
+func (s *Saga[S]) Get(ctx context.Context, id string) (S, Summary, error) {
+	v, m, sum, err := s.get(ctx, id)
+	_ = m
+	return v, sum, err
+}
+
+func (s *Saga[S]) get(ctx context.Context, id string) (v S, m *machine, sum Summary, err error) {
+	sum, log, _, err := s.c.store.Load(ctx, id)
+	if err != nil {
+		return v, nil, sum, fmt.Errorf("saga: %s: %w", id, err)
+	}
+	if sum.Name != s.p.g.name {
+		return v, nil, sum, fmt.Errorf("%w: %s is a saga %q, not %q", ErrConflict, id, sum.Name, s.p.g.name)
+	}
+	p, err := s.c.programFor(sum)
+	if err != nil {
+		return v, nil, sum, err
+	}
+	if m, err = fold(p.g, id, log); err != nil {
+		return v, nil, sum, fmt.Errorf("saga: %s: %w", id, err)
+	}
+	if err = json.Unmarshal(m.data, &v); err != nil {
+		return v, m, sum, fmt.Errorf("saga: state of %s: %w", id, err)
+	}
+	return v, m, sum, nil
+}
