@@ -28,7 +28,7 @@ func TestBoundHoldsAtEveryMoment(t *testing.T) {
 			var done atomic.Bool
 			for w := range 8 {
 				writers.Go(func() {
-					for i := range 20000 {
+					for i := range 5000 {
 						putIn(tab, i*8+w, i, 1)
 					}
 				})
