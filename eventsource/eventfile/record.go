@@ -343,6 +343,10 @@ func (s *scanner[T]) id(kind byte) string {
 
 // number takes a uvarint.
 func (s *scanner[T]) number() (n uint64) {
+	if !s.bad && len(s.rest) > 0 && s.rest[0] < 0x80 { // most are small, and an index has millions
+		n, s.rest = uint64(s.rest[0]), s.rest[1:]
+		return n
+	}
 	for shift := 0; shift < 64; shift += 7 {
 		b := s.take(1)
 		if len(b) == 0 {

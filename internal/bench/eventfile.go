@@ -133,7 +133,7 @@ func fill(b *testing.B, dir string, events int, cfg eventfile.Config) {
 			b.Fatal(err)
 		}
 	}
-	for cfg.SegmentSize > 0 { // until the indexes are written, which happens beside
+	for { // until the indexes are written, which happens beside
 		segments, _ := filepath.Glob(filepath.Join(dir, "*.wal"))
 		indexes, _ := filepath.Glob(filepath.Join(dir, "*.idx"))
 		if len(indexes) == len(segments)-1 {
