@@ -304,7 +304,7 @@ func (g *graph) continues(outline string, m *machine) error {
 		return nil
 	}
 	old := map[string]string{}
-	for _, word := range strings.Fields(outline) {
+	for word := range strings.FieldsSeq(outline) {
 		name := strings.TrimRight(word, "+!")
 		old[name] = word[len(name):]
 	}
