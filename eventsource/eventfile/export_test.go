@@ -83,10 +83,10 @@ func EncodeSidecar(events ...eventsource.Event) []byte {
 // DecodeSidecar adds the part of b that follows the head to an index.
 func DecodeSidecar(b []byte) {
 	l := &Log{index: index.New(math.MaxUint64), tracked: map[string]tracked{}, seed: maphash.MakeSeed()}
-	r := sidecarReader{log: l, scanner: scanner[[]byte]{rest: b}}
+	r := sidecarReader{log: l, scanner: scanner[string]{rest: string(b)}}
 	r.load(fuzzed)
 	if len(b) > sidecarHead+4 {
-		r = sidecarReader{log: l, scanner: scanner[[]byte]{rest: b[sidecarHead : len(b)-4]}}
+		r = sidecarReader{log: l, scanner: scanner[string]{rest: string(b[sidecarHead : len(b)-4])}}
 		r.load(fuzzed)
 	}
 }
