@@ -289,11 +289,11 @@ func (c *Coordinator) alone(ctx context.Context, id string, decide func(*machine
 	rec.State = m.state
 	s.Owner = owner
 	w := Write{Summary: summarize(s, m), Records: []Record{rec}, Read: m.read, Release: true}
-	v, err := c.writes.commit(ctx, w)
+	v, err := c.writes.commit(ctx, &pending{write: w})
 	if err = errors.Join(err, v.Err); err != nil {
 		return fmt.Errorf("saga: %s of %s: %w", rec.Kind, id, err)
 	}
-	c.announce(id)
+	c.announce(id, nil)
 	c.nudge()
 	return nil
 }

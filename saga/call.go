@@ -148,7 +148,7 @@ func (p *parking) Retryable() bool { return false }
 // look at Done, and what package context makes of it where it does. That one
 // carries the cause and is the parent of contexts derived from this one.
 type callContext struct {
-	base     context.Context // Serve's, for its values
+	values   context.Context // Serve's
 	call     Call
 	deadline time.Time // zero: none
 
@@ -193,7 +193,7 @@ func (c *callContext) std() context.Context {
 	if c.inner != nil {
 		return c.inner
 	}
-	ctx := context.WithoutCancel(c.base)
+	ctx := context.WithoutCancel(c.values)
 	if !c.deadline.IsZero() {
 		ctx, c.stop = context.WithDeadline(ctx, c.deadline)
 	}

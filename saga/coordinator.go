@@ -97,7 +97,7 @@ type Coordinator struct {
 	mu       sync.Mutex
 	programs map[string]map[int]*program // by name and version
 	server   *server                     // while Serve runs
-	waiters  map[string][]chan struct{}  // of sagas that somebody waits for
+	waiters  map[string][]chan *ending   // of sagas that somebody waits for
 	looked   time.Time                   // when a waiter last looked for all
 }
 
@@ -113,7 +113,7 @@ func New(store Store, cfg Config) (*Coordinator, error) {
 	}
 	return &Coordinator{
 		cfg: cfg, store: store, writes: committer{store: store},
-		programs: map[string]map[int]*program{}, waiters: map[string][]chan struct{}{},
+		programs: map[string]map[int]*program{}, waiters: map[string][]chan *ending{},
 	}, nil
 }
 
@@ -129,7 +129,6 @@ type program struct {
 	g       *graph
 	isChild atomic.Bool // some Sub starts it: its parent is told when it ends
 	decode  func(data []byte) (any, error)
-	encode  func(v any) ([]byte, error)
 	do      func(step int, ctx context.Context, v any) error
 	undo    func(step int, ctx context.Context, v any) error
 }

@@ -12,12 +12,13 @@ func (r *run) flight(step int) *flight {
 	n := &r.p.g.nodes[step]
 	c := &r.m.steps[step].call
 	f := &flight{step: step, undo: r.m.back, base: r.m.data, seq: r.m.seq}
-	f.ctx = &callContext{base: r.base, call: Call{
+	f.values = r.base
+	f.call = Call{
 		Saga: r.id, Step: n.name, Undo: r.m.back, Attempt: c.attempts + 1, Epoch: r.m.epoch,
 		Signal: c.got, Payload: c.payload, TimedOut: c.timedOut,
-	}}
+	}
 	if n.timeout > 0 {
-		f.ctx.deadline = time.Now().Add(n.timeout)
+		f.deadline = time.Now().Add(n.timeout)
 	}
 	// A chain works on one S; it is decoded anew after a failure, whose traces must
 	// be gone. Parallel steps have one each.
@@ -32,12 +33,14 @@ func (r *run) flight(step int) *flight {
 // then goes on in another.
 func (r *run) fly(f *flight) (o outcome) {
 	o = outcome{flight: f}
-	r.tell(Summary{ID: r.id, Name: r.p.g.name}, Record{
-		Kind: kindBegin, Step: r.p.g.nodes[f.step].name, Attempt: f.ctx.call.Attempt, Epoch: f.ctx.call.Epoch, At: r.clock.now(),
-	})
+	if r.events != nil {
+		r.tell(Summary{ID: r.id, Name: r.p.g.name}, Record{
+			Kind: kindBegin, Step: r.p.g.nodes[f.step].name, Attempt: f.call.Attempt, Epoch: f.call.Epoch, At: r.clock.now(),
+		})
+	}
 	returned := false
 	defer func() {
-		f.ctx.release()
+		f.release()
 		if returned {
 			return
 		}
@@ -64,9 +67,9 @@ func (r *run) try(f *flight) (err error) {
 		}
 	}
 	if f.undo {
-		return r.p.undo(f.step, f.ctx, f.value)
+		return r.p.undo(f.step, f, f.value)
 	}
-	return r.p.do(f.step, f.ctx, f.value)
+	return r.p.do(f.step, f, f.value)
 }
 
 // crash is a panic or a Goexit. It is recorded, and the process lives: no caller is
@@ -78,7 +81,7 @@ func (c *crash) Error() string { return c.text }
 // recordOutcome logs how a call ended, by the table of outcomes.
 func (r *run) recordOutcome(b *batch, o outcome, now time.Time) {
 	n := &r.p.g.nodes[o.step]
-	rec := Record{Step: n.name, Attempt: o.ctx.call.Attempt}
+	rec := Record{Step: n.name, Attempt: o.call.Attempt}
 	err, keep := o.err, false
 	if err == nil {
 		if rec.Data, err = r.result(o); err == nil {
@@ -101,7 +104,7 @@ func (r *run) recordOutcome(b *batch, o outcome, now time.Time) {
 	switch {
 	case !keep && errors.As(err, &park) && (o.undo || !r.m.back):
 		rec.Kind, rec.Data = kindPark, encodeNote(note{Wait: park.wait, Await: park.signal, Always: park.always})
-		rec.Attempt = o.ctx.call.Attempt - 1
+		rec.Attempt = o.call.Attempt - 1
 	case !keep && errors.As(err, &refused):
 		rec = r.refusal(rec, n, o, err)
 	default:
@@ -163,8 +166,9 @@ func (r *run) result(o outcome) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("saga: the state does not encode: %w", err)
 	}
-	d := delta(o.base, now)
+	d := r.keep(r.differ.delta(o.base, now))
 	if len(d) > maxDelta {
+		r.scratch.discard(r.p.g.chain)
 		return nil, fmt.Errorf("saga: the call changed %d bytes of the state: at most %d", len(d), maxDelta)
 	}
 	if r.p.g.chain {
@@ -182,7 +186,7 @@ func (r *run) encode(v any) (data []byte, err error) {
 			err = fmt.Errorf("panic: %v", recover())
 		}
 	}()
-	data, err = r.p.encode(v)
+	data, err = r.scratch.encode(v, r.p.g.chain)
 	returned = true
 	return data, err
 }

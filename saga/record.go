@@ -34,24 +34,27 @@ func (r *run) readMail() bool {
 	return true
 }
 
-// write folds what was noted into records and returns the write that stores them,
-// nil if there is nothing to store. A write that leaves nothing to do soon also
+// write folds what was noted into records and prepares the write that stores them,
+// in pending; false if there is nothing to store. A write that leaves nothing to do soon also
 // gives the saga up.
-func (r *run) write() (*Write, []Record) {
+func (r *run) write() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
-		return nil, nil
+		return false
 	}
-	var b batch
+	b := r.batch[:0] // the write before is stored, and no store keeps the slice
 	now := r.clock.now()
 	turned := r.m.back
 	r.recordLetters(&b, now)
+	landed := r.landed
 	for len(r.landed) > 0 {
 		o := r.landed[0]
 		r.landed = r.landed[1:] // first, since the others count as running for it
 		r.recordOutcome(&b, o, now)
 	}
+	clear(landed)
+	r.landed = landed[:0]
 	r.recordHung(&b, now)
 	r.recordDue(&b, now)
 	if r.m.back && !turned {
@@ -61,8 +64,9 @@ func (r *run) write() (*Write, []Record) {
 		r.add1(&b, now, Record{Kind: kindStuck, Step: r.m.first(), Code: "history", Error: fmt.Sprintf("the log has %d records", r.m.seq)})
 	}
 	release, wakeIn := r.release(now)
+	r.batch = b
 	if len(b) == 0 && !release {
-		return nil, nil
+		return false
 	}
 	if release && r.m.state == Stuck {
 		for _, f := range r.flights {
@@ -70,7 +74,8 @@ func (r *run) write() (*Write, []Record) {
 		}
 		r.flights = nil
 	}
-	return &Write{Summary: r.summary(), Records: b, Read: r.m.read, Release: release, WakeIn: wakeIn}, b
+	r.pending = pending{write: Write{Summary: summarize(r.sum, r.m), Records: b, Read: r.m.read, Release: release, WakeIn: wakeIn}}
+	return true
 }
 
 var errHung = errors.New("saga: the saga is stuck")
@@ -146,7 +151,7 @@ func (r *run) recordHung(b *batch, now time.Time) {
 	for _, f := range r.flights {
 		if end := r.giveUp(f); !end.IsZero() && !time.Now().Before(end) {
 			r.add1(b, now, Record{
-				Kind: kindStuck, Step: r.p.g.nodes[f.step].name, Code: "hung", Attempt: f.ctx.call.Attempt,
+				Kind: kindStuck, Step: r.p.g.nodes[f.step].name, Code: "hung", Attempt: f.call.Attempt,
 				Error: fmt.Sprintf("the call went on for %v after its context had ended", r.cfg.Grace),
 			})
 			return
@@ -157,7 +162,8 @@ func (r *run) recordHung(b *batch, now time.Time) {
 // recordDue logs what time and signals have brought about.
 func (r *run) recordDue(b *batch, now time.Time) {
 	for {
-		a := r.m.due(now, r.flying)
+		a := &r.agenda
+		r.m.due(now, r.flights, a)
 		switch {
 		case a.deadline:
 			r.add1(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: r.turning(-1)})
@@ -181,7 +187,8 @@ func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
 	if len(r.flights) > 0 || r.mailbox {
 		return false, 0
 	}
-	a := r.m.due(now, r.flying)
+	a := &r.agenda
+	r.m.due(now, r.flights, a)
 	switch {
 	case len(a.calls) > 0:
 		return r.leaving, 0
@@ -193,11 +200,7 @@ func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
 	}
 }
 
-// summary is the header as the machine stands.
-func (r *run) summary() Summary {
-	return summarize(r.sum, r.m)
-}
-
+// summarize is the header as the machine stands.
 func summarize(s Summary, m *machine) Summary {
 	s.Name, s.Version, s.Shape = m.g.name, m.g.version, m.g.shape
 	s.State, s.Step, s.Code, s.Cause, s.Pivoted = m.state, m.first(), m.failed.code, m.failed.cause, m.pivoted

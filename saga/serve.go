@@ -58,6 +58,7 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 	c.mu.Lock()
 	c.server = nil
 	c.mu.Unlock()
+	c.announceAll() // who waits looks for itself from now on
 	stopEvents()
 	return err
 }
