@@ -141,10 +141,9 @@ func (m *machine) apply(r Record) error {
 	switch r.Kind {
 	case kindStart, kindDone, kindUndone, kindSignal, kindWake, kindResume:
 	default:
-		if len(r.Data) > 0 {
-			if err := json.Unmarshal(r.Data, &n); err != nil {
-				return fmt.Errorf("saga: data of %s: %w", r.Kind, err)
-			}
+		var err error
+		if n, err = noteOf(r); err != nil {
+			return err
 		}
 	}
 	if err := m.change(r, i, n); err != nil {
@@ -152,6 +151,15 @@ func (m *machine) apply(r Record) error {
 	}
 	m.state = m.stand()
 	return nil
+}
+
+func noteOf(r Record) (n note, err error) {
+	if len(r.Data) > 0 {
+		if err := json.Unmarshal(r.Data, &n); err != nil {
+			return n, fmt.Errorf("saga: data of %s: %w", r.Kind, err)
+		}
+	}
+	return n, nil
 }
 
 func (m *machine) change(r Record, i int, n note) (err error) {

@@ -30,6 +30,10 @@ func (d *differ) delta(old, now []byte) []byte {
 	if bytes.Equal(old, now) {
 		return nil
 	}
+	if d.before == nil {
+		room := make([]field, 16)
+		d.before, d.after = room[:0:8], room[8:8]
+	}
 	var ok, ok2 bool
 	d.before, ok = fields(d.before[:0], old)
 	d.after, ok2 = fields(d.after[:0], now)

@@ -48,16 +48,20 @@ func (r *run) fly(f *flight) (o outcome) {
 			o.err = &crash{fmt.Sprintf("panic: %v\n\n%s", v, debug.Stack())}
 			return
 		}
-		o.err = &crash{"the call ended its goroutine (runtime.Goexit)"}
-		r.wg.Go(func() {
-			if r.land(o) {
-				r.drive()
-			}
-		})
+		r.goOn(outcome{f, &crash{"the call ended its goroutine (runtime.Goexit)"}})
 	}()
 	o.err = r.try(f)
 	returned = true
 	return o
+}
+
+// goOn drives on from an outcome in a goroutine of its own.
+func (r *run) goOn(o outcome) {
+	r.wg.Go(func() {
+		if r.land(o) {
+			r.drive()
+		}
+	})
 }
 
 func (r *run) try(f *flight) (err error) {
