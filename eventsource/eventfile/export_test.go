@@ -30,6 +30,9 @@ func OpenWith(dir string, cfg Config, s Settings) (*Log, error) {
 	return open(dir, cfg, settings{fs: s.FS, hashMask: s.HashMask, now: s.Now, sidecars: s.FS == nil})
 }
 
+// FormatEvents is the format of the event log.
+const FormatEvents = formatEvents
+
 // FinishSidecars returns when every file that is complete by now has its index.
 // The goroutine takes the second of three kicks after the pass for the first.
 func (l *Log) FinishSidecars() {
