@@ -304,3 +304,32 @@ func TestUndeclaredEventsAreErrors(t *testing.T) {
 		<-done
 	})
 }
+
+// A reaction that has refused had no effect, so its compensation, which another's
+// refusal asks for, must not undo anything.
+func TestRefusedReactionIsNotCompensated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := flow{
+			Name: "trip",
+			Participants: []participant{
+				{Name: "order", Starts: list("OrderCreated"), Reactions: []reaction{
+					{On: "HotelRefused", Compensates: "OrderCreated", Emits: list("Cancelled")},
+					{On: "CarRefused", Compensates: "OrderCreated", Emits: list("CancelledToo")},
+				}},
+				{Name: "hotel", Reactions: []reaction{
+					{On: "OrderCreated", Emits: list("HotelReserved"), Fails: list("HotelRefused")},
+					{On: "CarRefused", Compensates: "HotelReserved", Emits: list("HotelReleased")},
+				}},
+				{Name: "car", Reactions: []reaction{
+					{On: "OrderCreated", Emits: list("CarReserved"), Fails: list("CarRefused")},
+					{On: "HotelRefused", Compensates: "CarReserved", Emits: list("CarReleased")},
+				}},
+			},
+			Ends: list("HotelReserved CarReserved HotelReleased CarReleased Cancelled CancelledToo"),
+		}
+		w := &world{effects: map[string]int{}, refuse: map[string]bool{"OrderCreated": true}}
+		run(t, w.play(f), w, messaging.NewMemory(messaging.Config{}), 3)
+		assert.Equal(t, 0, w.effects["hotel"])
+		assert.Equal(t, 0, w.effects["car"])
+	})
+}
