@@ -164,19 +164,24 @@ func (s *server) act(ctx context.Context, tx *sql.Tx, g *barrier.Guard, r Reacti
 	}
 }
 
+// compensate takes an effect back once, whichever of its compensations comes first;
+// the others go on with what that one said.
 func (s *server) compensate(ctx context.Context, tx *sql.Tx, g *barrier.Guard, r Reaction, e Event) (Event, error) {
-	on := s.effectOn[r.Compensates]
-	undo := on != "" // what a Starts event stands for has always happened
-	if !undo {
-		on = r.On
+	on, undo := s.effectOn[r.Compensates], true
+	if on == "" { // what a Starts event stands for has always happened
+		on, undo = "start."+r.Compensates, false
 	}
 	out, err := barrier.Do(ctx, g, s.call(e, on, undo), func(ctx context.Context) (Event, error) {
 		return s.handle(ctx, tx, r, e)
 	})
-	if err == nil && out.Type == "" {
-		out = Event{Type: r.Emits[0], Data: e.Data}
+	switch {
+	case err != nil:
+		return Event{}, err
+	case out.Type == "": // it never happened
+		return Event{Type: r.Emits[0], Data: e.Data}, nil
+	default:
+		return Event{Type: r.Emits[0], Data: out.Data}, nil
 	}
-	return out, err
 }
 
 // handle runs the user's handler and holds it to what the flow declares.
