@@ -67,7 +67,8 @@ func (w *world) play(f flow) flow {
 func run(t *testing.T, f flow, w *world, broker interface {
 	messaging.Publisher
 	messaging.Subscriber
-}, n int) *choreography.Trace {
+}, n int,
+) *choreography.Trace {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
