@@ -38,7 +38,7 @@ func TestGroupCommitKeepsTheContract(t *testing.T) {
 // A pool of one connection serves everything: no call holds one while it takes
 // another.
 func TestOneConnectionIsEnough(t *testing.T) {
-	onEach(t, func(t *testing.T, open func() *sql.DB) {
+	onEachDatabase(t, func(t *testing.T, open func() *sql.DB) {
 		db := open()
 		db.SetMaxOpenConns(1)
 		eventtest.TestStore(t, func(t *testing.T) eventsource.Store { return newStore(t, db, eventsql.Config{}) })
