@@ -47,7 +47,7 @@ fuzz:
 
 ## soak: everything ten times over, in shuffled order, as the bar for a release
 soak:
-	go test $(RACE) -shuffle=on -count=10 -timeout 60m work
+	KEELSON_SOAK=1 go test $(RACE) -shuffle=on -count=10 -timeout 120m work
 
 ## soak-cache: linearizability of the cache for CACHETIME (10m), and CACHESEEDS (20000) simulated clusters
 CACHETIME  ?= 10m
