@@ -154,6 +154,9 @@ func (m *member) again(offsets map[string]map[int32]kgo.EpochOffset) {
 	}
 }
 
+// onRevoke tells tests that a partition is about to go.
+var onRevoke func()
+
 // revoked lets partitions go: what has not begun is dropped, what runs is waited
 // for, and what is acknowledged then is committed before the next owner reads.
 func (m *member) revoked(ctx context.Context, all map[string][]int32) {
@@ -170,6 +173,9 @@ func (m *member) revoked(ctx context.Context, all map[string][]int32) {
 		p.idle = woken
 	}
 	m.mu.Unlock()
+	if onRevoke != nil {
+		onRevoke()
+	}
 	for waiting := true; waiting && m.running(leaving); {
 		select {
 		case <-woken:
