@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
 )
@@ -70,10 +71,12 @@ func poisonDies(s *suite) {
 
 func drainAcknowledges(s *suite) {
 	topic, in := s.topic(), s.inbox()
-	running := make(chan struct{})
+	running, ended, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	m := s.join(subscription(topic), func(ctx context.Context, d messaging.Delivery) error {
 		close(running)
 		<-ctx.Done()
+		close(ended)
+		<-release
 		if !errors.Is(context.Cause(ctx), errLeft) {
 			s.Errorf("the handler's ctx ended with %v", context.Cause(ctx))
 		}
@@ -81,12 +84,17 @@ func drainAcknowledges(s *suite) {
 	})
 	s.publish(messaging.Message{ID: "1", Topic: topic})
 	await(s, "a handler runs", running)
-	m.leave()
+	m.cancel(errLeft)
+	await(s, "its ctx ends", ended)
+	select {
+	case <-m.done:
+		s.Error("Subscribe did not wait for its handler")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(release)
+	m.wait()
 	if !errors.Is(m.err, errLeft) {
 		s.Errorf("Subscribe returned %v", m.err)
-	}
-	if len(in.ch) != 1 {
-		s.Fatal("Subscribe did not wait for its handler")
 	}
 	in.next()
 	s.join(subscription(topic), in.handle)

@@ -12,7 +12,7 @@ import (
 )
 
 // brokerPatience bounds every wait of the suite, far above what a broker needs.
-const brokerPatience = 20 * time.Second
+var brokerPatience = 20 * time.Second
 
 // suite is one case on one broker.
 type suite struct {

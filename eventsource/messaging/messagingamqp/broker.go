@@ -1,9 +1,11 @@
 package messagingamqp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
 	"time"
@@ -42,7 +44,8 @@ var errClosed = errors.New("messagingamqp: the broker is closed")
 // the password.
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if _, err := amqp.ParseURI(cfg.URL); err != nil {
-		return nil, fmt.Errorf("messagingamqp: Config.URL: %w: want amqp://user:password@host:port/vhost", err)
+		// Its text may show the whole URL.
+		return nil, errors.New("messagingamqp: Config.URL is not one: want amqp://user:password@host:port/vhost, special characters of the password as %XX")
 	}
 	conn, err := dial(ctx, cfg.URL)
 	if err != nil {
@@ -64,7 +67,7 @@ func (b *Broker) Close() error {
 		close(b.done)
 	}
 	b.open.Wait()
-	b.publisher.wait()
+	b.publisher.close()
 	return nil
 }
 
@@ -87,11 +90,15 @@ func (b *Broker) Declare(ctx context.Context, topic, group string) error {
 			return err
 		}
 	}
+	if err := checkQueue(topic, group); err != nil {
+		return err
+	}
 	conn, err := dial(ctx, b.cfg.URL)
 	if err != nil {
 		return wrap(ctx, err)
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.CloseDeadline(time.Now()) })()
 	ch, err := conn.Channel()
 	if err != nil {
 		return wrap(ctx, err)
@@ -99,12 +106,26 @@ func (b *Broker) Declare(ctx context.Context, topic, group string) error {
 	return wrap(ctx, b.declare(ch, topic, group, topic+"."+group+".dead"))
 }
 
+// nameMax is how long a queue's name may be: a short string of AMQP.
+const nameMax = 255
+
+// checkQueue refuses names that each are allowed, and too long together.
+func checkQueue(topic, group string) error {
+	if n := len(topic) + 1 + len(group); n > nameMax {
+		return fmt.Errorf("%w: Group: the queue topic.group has a name of %d bytes: want at most %d", messaging.ErrInvalid, n, nameMax)
+	}
+	return nil
+}
+
+// parked is the group that keeps dead letters.
+const parked = "parked"
+
 // declare makes the topic, the group's queue, and the dead letter topic.
 func (b *Broker) declare(ch *amqp.Channel, topic, group, dead string) error {
 	if err := b.bind(ch, topic, group); err != nil {
 		return err
 	}
-	return b.bind(ch, dead, "parked")
+	return b.bind(ch, dead, parked)
 }
 
 func (b *Broker) bind(ch *amqp.Channel, topic, group string) error {
@@ -132,32 +153,30 @@ func exchange(ch *amqp.Channel, topic string) error {
 	return nil
 }
 
-// dial connects. The library does not heed a context, so one that ends leaves the
-// attempt to its own time-out.
+// dial connects. The library does not heed a context, so the end of one closes the
+// connection under it.
 func dial(ctx context.Context, url string) (*amqp.Connection, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	type result struct {
-		conn *amqp.Connection
-		err  error
-	}
-	got := make(chan result, 1)
-	go func() {
-		conn, err := amqp.DialConfig(url, amqp.Config{Heartbeat: 5 * time.Second, Locale: "en_US", Dial: amqp.DefaultDial(10 * time.Second)})
-		got <- result{conn, err}
-	}()
-	select {
-	case r := <-got:
-		return r.conn, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-got; r.conn != nil {
-				r.conn.Close()
+	keep := func() bool { return true }
+	conn, err := amqp.DialConfig(url, amqp.Config{
+		Heartbeat: 5 * time.Second, Locale: "en_US",
+		Dial: func(network, addr string) (net.Conn, error) {
+			const patience = 10 * time.Second
+			c, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
 			}
-		}()
+			keep = context.AfterFunc(ctx, func() { c.Close() })
+			return c, c.SetDeadline(time.Now().Add(patience)) // which the library lifts after the handshake
+		},
+	})
+	if !keep() && err == nil {
+		conn.Close()
 		return nil, context.Cause(ctx)
 	}
+	return conn, err
 }
 
 // wrap makes an error that ctx caused match its cause.
@@ -179,19 +198,17 @@ const (
 	headerCount = "x-delivery-count" // of a quorum queue
 )
 
-func publishing(m messaging.Message, token string) amqp.Publishing {
+// publishing copies m, since who publishes may leave while it is being written.
+func publishing(m messaging.Message) amqp.Publishing {
 	headers := make(amqp.Table, len(m.Headers)+2)
 	for name, value := range m.Headers {
 		headers[name] = value
 	}
-	if m.Key != "" {
-		headers[headerKey] = m.Key
-	}
 	now := time.Now()
-	headers[headerAt] = strconv.FormatInt(now.UnixMilli(), 10)
+	headers[headerKey], headers[headerAt] = m.Key, strconv.FormatInt(now.UnixMilli(), 10)
 	return amqp.Publishing{
-		Headers: headers, MessageId: m.ID, CorrelationId: token, Timestamp: now,
-		DeliveryMode: amqp.Persistent, Body: m.Body,
+		Headers: headers, MessageId: m.ID, Timestamp: now,
+		DeliveryMode: amqp.Persistent, Body: bytes.Clone(m.Body),
 	}
 }
 

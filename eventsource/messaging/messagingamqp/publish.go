@@ -18,6 +18,8 @@ import (
 // who waits for it can leave.
 type publisher struct {
 	*Broker
+	ctx      context.Context // ends with Close
+	end      context.CancelFunc
 	requests chan *request
 	group    sync.WaitGroup
 	tokens   uint64
@@ -25,8 +27,8 @@ type publisher struct {
 
 // request is one message to publish.
 type request struct {
-	ctx     context.Context
-	message messaging.Message
+	topic   string
+	message amqp.Publishing
 	sent    chan sending // of capacity 1
 }
 
@@ -38,12 +40,17 @@ type sending struct {
 	err     error
 }
 
+// grace is how long a connection may take to say farewell.
+const grace = 2 * time.Second
+
 // link is one connection of the publisher. A message that RabbitMQ cannot route
 // comes back before it is confirmed; watch notes it.
 type link struct {
 	conn     *amqp.Connection
 	ch       *amqp.Channel
+	keep     func() bool     // the end of the broker no longer closes conn
 	topics   map[string]bool // whose exchange is declared
+	returned map[string]bool // tokens; watch's own until gone is closed, constant then
 	closed   chan *amqp.Error
 	gone     chan struct{}
 	returns  chan amqp.Return
@@ -57,11 +64,16 @@ type question struct {
 
 func newPublisher(b *Broker, conn *amqp.Connection) *publisher {
 	p := &publisher{Broker: b, requests: make(chan *request)}
+	p.ctx, p.end = context.WithCancel(context.Background())
 	p.group.Go(func() { p.run(conn) })
 	return p
 }
 
-func (p *publisher) wait() { p.group.Wait() }
+// close ends a write or a dial that hangs, too.
+func (p *publisher) close() {
+	p.end()
+	p.group.Wait()
+}
 
 // run writes what is requested, connecting again when it has to.
 func (p *publisher) run(conn *amqp.Connection) {
@@ -69,24 +81,25 @@ func (p *publisher) run(conn *amqp.Connection) {
 	defer func() { l.close() }()
 	for {
 		select {
-		case <-p.done:
+		case <-p.ctx.Done():
 			return
 		case r := <-p.requests:
 			if l.lost() {
 				l.close()
 				var err error
-				if l, err = p.connect(r.ctx); err != nil {
+				if l, err = p.connect(); err != nil {
 					r.sent <- sending{err: err}
 					continue
 				}
 			}
-			r.sent <- p.write(l, r.message)
+			r.sent <- p.write(l, r)
 		}
 	}
 }
 
-func (p *publisher) connect(ctx context.Context) (*link, error) {
-	conn, err := dial(ctx, p.cfg.URL)
+// connect serves all who publish, so that none of their contexts ends it.
+func (p *publisher) connect() (*link, error) {
+	conn, err := dial(p.ctx, p.cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -94,16 +107,19 @@ func (p *publisher) connect(ctx context.Context) (*link, error) {
 }
 
 func (p *publisher) link(conn *amqp.Connection) (*link, error) {
+	// Close must end what RabbitMQ does not answer.
+	keep := context.AfterFunc(p.ctx, func() { conn.CloseDeadline(time.Now().Add(grace)) })
 	ch, err := conn.Channel()
 	if err == nil {
 		err = ch.Confirm(false)
 	}
 	if err != nil {
+		keep()
 		conn.Close()
 		return nil, err
 	}
 	l := &link{
-		conn: conn, ch: ch, topics: map[string]bool{}, gone: make(chan struct{}),
+		conn: conn, ch: ch, keep: keep, returned: map[string]bool{}, topics: map[string]bool{}, gone: make(chan struct{}),
 		closed: ch.NotifyClose(make(chan *amqp.Error, 1)), returns: ch.NotifyReturn(make(chan amqp.Return)),
 		question: make(chan question),
 	}
@@ -117,17 +133,16 @@ func (p *publisher) link(conn *amqp.Connection) (*link, error) {
 // confirmation gets the truth.
 func (l *link) watch() {
 	defer close(l.gone)
-	returned := map[string]bool{}
 	for {
 		select {
 		case r, ok := <-l.returns:
 			if !ok {
 				return
 			}
-			returned[r.CorrelationId] = true
+			l.returned[r.CorrelationId] = true
 		case q := <-l.question:
-			q.answer <- returned[q.token]
-			delete(returned, q.token)
+			q.answer <- l.returned[q.token]
+			delete(l.returned, q.token)
 		}
 	}
 }
@@ -138,7 +153,7 @@ func (l *link) unroutable(token string) bool {
 	case l.question <- q:
 		return <-q.answer
 	case <-l.gone:
-		return false
+		return l.returned[token]
 	}
 }
 
@@ -156,21 +171,23 @@ func (l *link) lost() bool {
 
 func (l *link) close() {
 	if l != nil {
-		l.conn.CloseDeadline(time.Now().Add(5 * time.Second))
+		l.keep()
+		l.conn.CloseDeadline(time.Now().Add(grace))
 		<-l.gone
 	}
 }
 
-func (p *publisher) write(l *link, m messaging.Message) sending {
-	if !l.topics[m.Topic] {
-		if err := exchange(l.ch, m.Topic); err != nil {
+func (p *publisher) write(l *link, r *request) sending {
+	if !l.topics[r.topic] {
+		if err := exchange(l.ch, r.topic); err != nil {
 			return sending{err: err}
 		}
-		l.topics[m.Topic] = true
+		l.topics[r.topic] = true
 	}
 	p.tokens++
 	token := strconv.FormatUint(p.tokens, 36)
-	confirm, err := l.ch.PublishWithDeferredConfirm(m.Topic, "", true, false, publishing(m, token))
+	r.message.CorrelationId = token
+	confirm, err := l.ch.PublishWithDeferredConfirm(r.topic, "", true, false, r.message)
 	return sending{confirm: confirm, token: token, link: l, err: err}
 }
 
@@ -203,10 +220,10 @@ func (b *Broker) Publish(ctx context.Context, msgs ...messaging.Message) error {
 
 // send hands a message to the goroutine that writes.
 func (p *publisher) send(ctx context.Context, m messaging.Message) (sending, error) {
-	r := &request{ctx: ctx, message: m, sent: make(chan sending, 1)}
+	r := &request{topic: m.Topic, message: publishing(m), sent: make(chan sending, 1)}
 	select {
 	case p.requests <- r:
-	case <-p.done:
+	case <-p.ctx.Done():
 		return sending{}, errClosed
 	case <-ctx.Done():
 		return sending{}, context.Cause(ctx)

@@ -2,6 +2,8 @@ package messagingamqp
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -27,8 +29,9 @@ type member struct {
 	settings consume.Settings
 	queue    *consume.Queue[*entry]
 
-	mu   sync.Mutex
-	held map[string]int // unacknowledged, by topic
+	mu      sync.Mutex
+	session *amqp.Channel  // the one that is open, if any
+	held    map[string]int // unacknowledged in it, by topic
 }
 
 // entry is one delivery, and the session that it can be acknowledged in.
@@ -48,18 +51,22 @@ func (b *Broker) Subscribe(ctx context.Context, sub messaging.Subscription, h me
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	for _, topic := range settings.Topics {
+		err := errors.Join(checkQueue(topic, settings.Group), checkQueue(settings.DeadLetterOf(topic), parked))
+		if err != nil {
+			return err
+		}
+	}
 	if err := b.enter(); err != nil {
 		return err
 	}
 	defer b.open.Done()
-	backoff := settings.Backoff
-	settings.Backoff = func(attempt int) time.Duration { return min(backoff(attempt), waitMax) }
 	m := &member{Broker: b, settings: settings, queue: consume.NewQueue[*entry](), held: map[string]int{}}
 	running, stop := context.WithCancelCause(ctx)
 	// The session outlives ctx, so that handlers that still run can acknowledge.
 	session, end := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
-	helpers.Go(func() { m.connect(session, running) })
+	helpers.Go(func() { m.connect(session, running, stop) })
 	helpers.Go(func() {
 		select {
 		case <-b.done:
@@ -80,11 +87,16 @@ func (m *member) ops() adapter.Ops[*entry] {
 		Message: func(e *entry) messaging.Delivery { return delivery(e.topic, &e.d) },
 		Ack: func(_ context.Context, e *entry) error {
 			m.mu.Lock()
-			m.held[e.topic]--
+			if e.session == m.session {
+				m.held[e.topic]--
+			}
 			m.mu.Unlock()
 			return e.d.Ack(false)
 		},
 		Publish: func(ctx context.Context, msg messaging.Message) error { return m.Publish(ctx, msg) },
+		// RabbitMQ delivers again what a session that broke has not acknowledged.
+		Gone:    func(e *entry) bool { return e.session.IsClosed() },
+		MaxWait: waitMax,
 	}
 }
 
@@ -97,12 +109,16 @@ func (m *member) starved(topic string, prefetch int) bool {
 	return held >= prefetch && m.queue.Busy() == 0
 }
 
-// connect keeps a session open until session ends; running ends consuming.
-func (m *member) connect(session, running context.Context) {
+// connect keeps a session open until session ends; running ends consuming. What
+// RabbitMQ refuses for good ends the subscription.
+func (m *member) connect(session, running context.Context, stop context.CancelCauseFunc) {
 	wait := 50 * time.Millisecond
 	for session.Err() == nil {
 		began := time.Now()
-		m.session(session, running)
+		if err := m.attend(session, running); refused(err) {
+			stop(fmt.Errorf("messagingamqp: %w", err))
+			return
+		}
 		if time.Since(began) > 10*time.Second {
 			wait = 50 * time.Millisecond
 		}
@@ -111,28 +127,37 @@ func (m *member) connect(session, running context.Context) {
 	}
 }
 
-// session consumes on one connection until it breaks or session ends.
-func (m *member) session(session, running context.Context) {
+// refused: the queue exists with other arguments, or the user may not use it.
+func refused(err error) bool {
+	says, ok := errors.AsType[*amqp.Error](err)
+	return ok && says.Server && (says.Code == amqp.PreconditionFailed || says.Code == amqp.AccessRefused)
+}
+
+// attend consumes on one connection until it breaks or session ends. The error is
+// why it could not begin.
+func (m *member) attend(session, running context.Context) error {
 	conn, err := dial(session, m.cfg.URL)
 	if err != nil {
-		return
+		return err
 	}
-	defer func() { conn.CloseDeadline(time.Now().Add(5 * time.Second)) }()
+	defer func() { conn.CloseDeadline(time.Now().Add(grace)) }()
 	ch, err := conn.Channel()
 	if err != nil {
-		return
+		return err
 	}
 	m.mu.Lock()
+	m.session = ch
 	clear(m.held)
 	m.mu.Unlock()
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	for _, topic := range m.settings.Topics {
+		if err := m.declare(ch, topic, m.settings.Group, m.settings.DeadLetterOf(topic)); err != nil {
+			return err
+		}
+	}
 	var consumers sync.WaitGroup
 	consuming, stop := context.WithCancel(running)
 	for _, topic := range m.settings.Topics {
-		if err := m.declare(ch, topic, m.settings.Group, m.settings.DeadLetterOf(topic)); err != nil {
-			stop()
-			return
-		}
 		consumers.Go(func() { m.consume(consuming, ch, topic) })
 	}
 	select {
@@ -143,6 +168,7 @@ func (m *member) session(session, running context.Context) {
 	consumers.Wait()
 	// RabbitMQ delivers again what this session has not acknowledged.
 	m.queue.Drop(func(e *entry) bool { return e.session == ch })
+	return nil
 }
 
 // consume feeds the queue from one topic. A member has only as many messages as

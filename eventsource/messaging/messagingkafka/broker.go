@@ -1,12 +1,14 @@
 package messagingkafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/eventsource/messaging/internal/adapter"
@@ -110,7 +112,7 @@ func (b *Broker) enter() error {
 }
 
 // Publish implements messaging.Publisher. Nil means that all in-sync replicas have
-// every message.
+// every message. It returns when ctx ends; what was sent may arrive all the same.
 func (b *Broker) Publish(ctx context.Context, msgs ...messaging.Message) error {
 	msgs, err := adapter.Prepare(msgs)
 	if err != nil {
@@ -131,11 +133,31 @@ func (b *Broker) Publish(ctx context.Context, msgs ...messaging.Message) error {
 		}
 		records[i] = record(m)
 	}
-	return wrap(ctx, b.producer.ProduceSync(ctx, records...).FirstErr())
+	return wrap(ctx, b.produce(ctx, records))
 }
 
+// produce returns when all records have their answer or ctx ends. The client's own
+// ProduceSync cannot leave records that are on their way.
+func (b *Broker) produce(ctx context.Context, records []*kgo.Record) error {
+	answers := make(chan error, len(records))
+	for _, r := range records {
+		b.producer.Produce(ctx, r, func(_ *kgo.Record, err error) { answers <- err })
+	}
+	var first error
+	for range records {
+		select {
+		case err := <-answers:
+			first = cmp.Or(first, err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return first
+}
+
+// record has a body of its own, since it may outlive the call.
 func record(m messaging.Message) *kgo.Record {
-	r := &kgo.Record{Topic: m.Topic, Value: m.Body}
+	r := &kgo.Record{Topic: m.Topic, Value: slices.Clone(m.Body)}
 	if m.Key != "" {
 		r.Key = []byte(m.Key)
 	}
@@ -153,7 +175,7 @@ func delivery(r *kgo.Record) messaging.Delivery {
 		Time:    r.Timestamp,
 	}
 	for _, h := range r.Headers {
-		if h.Key == headerID {
+		if h.Key == headerID && d.ID == "" { // the first is ours
 			d.ID = string(h.Value)
 			continue
 		}
@@ -196,6 +218,25 @@ func (b *Broker) create(ctx context.Context, topic string) error {
 	b.known[topic] = true
 	b.mu.Unlock()
 	return nil
+}
+
+// createPatiently tries until the cluster answers. What it refuses for good, such
+// as a missing permission, is returned.
+func (b *Broker) createPatiently(ctx context.Context, topic string) error {
+	for {
+		err := b.create(ctx, topic)
+		refused, ok := errors.AsType[*kerr.Error](err)
+		switch {
+		case err == nil, ctx.Err() != nil, ok && !refused.Retriable:
+			return err
+		}
+		select {
+		case <-b.done:
+			return errClosed
+		default:
+			sleep(ctx, time.Second)
+		}
+	}
 }
 
 // wrap makes an error that ctx caused match its cause.

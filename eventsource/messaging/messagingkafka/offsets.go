@@ -109,9 +109,17 @@ func (m *member) offsets(only map[*progress]bool) map[string]map[int32]kgo.Epoch
 	return all
 }
 
-// commitNow returns when the cluster has the offsets. Those that it refuses are
-// sent again with the next.
-func (m *member) commitNow(ctx context.Context, offsets map[string]map[int32]kgo.EpochOffset) (err error) {
+// commitNow returns when the cluster has the offsets of some partitions, nil for
+// all. One at a time: an older commit that arrived after a newer one would move the
+// group back. Those that the cluster refuses are sent again with the next.
+func (m *member) commitNow(ctx context.Context, only map[*progress]bool) (err error) {
+	select {
+	case m.committing <- struct{}{}:
+		defer func() { <-m.committing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	offsets := m.offsets(only)
 	if len(offsets) == 0 {
 		return nil
 	}
@@ -146,6 +154,9 @@ func (m *member) again(offsets map[string]map[int32]kgo.EpochOffset) {
 	}
 }
 
+// onRevoke tells tests that a partition is about to go.
+var onRevoke func()
+
 // revoked lets partitions go: what has not begun is dropped, what runs is waited
 // for, and what is acknowledged then is committed before the next owner reads.
 func (m *member) revoked(ctx context.Context, all map[string][]int32) {
@@ -162,6 +173,9 @@ func (m *member) revoked(ctx context.Context, all map[string][]int32) {
 		p.idle = woken
 	}
 	m.mu.Unlock()
+	if onRevoke != nil {
+		onRevoke()
+	}
 	for waiting := true; waiting && m.running(leaving); {
 		select {
 		case <-woken:
@@ -173,7 +187,7 @@ func (m *member) revoked(ctx context.Context, all map[string][]int32) {
 			waiting = false
 		}
 	}
-	_ = m.commitNow(ctx, m.offsets(leaving)) // else the next owner repeats them
+	_ = m.commitNow(ctx, leaving) // else the next owner repeats them
 }
 
 // lost: another owns the partitions already.

@@ -28,6 +28,8 @@ type member struct {
 	queue  *consume.Queue[*entry]
 	ready  int // most messages that run or could
 
+	committing chan struct{} // of capacity 1: whose turn it is
+
 	mu         sync.Mutex
 	partitions map[partition]*progress
 	changed    chan struct{} // something was acknowledged; of capacity 1
@@ -48,19 +50,22 @@ func (b *Broker) Subscribe(ctx context.Context, sub messaging.Subscription, h me
 	}
 	defer b.open.Done()
 	for _, topic := range settings.Topics {
-		if err := b.create(ctx, topic); err != nil {
+		if err := b.createPatiently(ctx, topic); err != nil {
 			return wrap(ctx, err)
 		}
 	}
 	m := &member{
 		queue: consume.NewQueue[*entry](), ready: 2 * settings.Concurrency,
-		partitions: map[partition]*progress{}, changed: make(chan struct{}, 1),
+		committing: make(chan struct{}, 1), partitions: map[partition]*progress{}, changed: make(chan struct{}, 1),
 	}
 	m.client, err = kgo.NewClient(b.options(
 		kgo.ConsumerGroup(settings.Group),
 		kgo.ConsumeTopics(settings.Topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(),
+		// A partition must not go and come back between a poll and the note of what it
+		// returned: records of the old assignment would be counted in the new one.
+		kgo.BlockRebalanceOnPoll(),
 		kgo.RebalanceTimeout(rebalance),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, all map[string][]int32) { m.assigned(all) }),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, all map[string][]int32) { m.revoked(ctx, all) }),
@@ -96,6 +101,11 @@ func (m *member) ops(b *Broker) adapter.Ops[*entry] {
 			return nil
 		},
 		Publish: func(ctx context.Context, msg messaging.Message) error { return b.Publish(ctx, msg) },
+		Gone: func(e *entry) bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return e.from.gone
+		},
 	}
 }
 
@@ -109,6 +119,7 @@ func (m *member) poll(ctx context.Context) {
 		}
 		fetches := m.client.PollRecords(ctx, room)
 		if ctx.Err() != nil || fetches.IsClientClosed() {
+			m.client.AllowRebalance()
 			return
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -116,6 +127,7 @@ func (m *member) poll(ctx context.Context) {
 				m.queue.Push(e, string(r.Key), 0)
 			}
 		})
+		m.client.AllowRebalance()
 		// The client retries by itself; what it reports is that it does.
 		if err := fetches.Err(); err != nil && !errors.Is(err, context.Canceled) {
 			sleep(ctx, 100*time.Millisecond)
@@ -131,8 +143,9 @@ func (m *member) commit(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-m.changed:
-			// A commit that fails is made good by the next, or the messages come again.
-			_ = m.commitNow(ctx, m.offsets(nil))
+		}
+		for m.commitNow(ctx, nil) != nil && ctx.Err() == nil {
+			sleep(ctx, 100*time.Millisecond)
 		}
 	}
 }
@@ -142,9 +155,9 @@ func (m *member) commit(ctx context.Context) {
 func (m *member) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, letGo)
 	defer cancel()
-	_ = m.commitNow(ctx, m.offsets(nil))
+	_ = m.commitNow(ctx, nil)
 	_ = m.client.LeaveGroupContext(ctx)
-	m.client.Close()
+	m.client.CloseAllowingRebalance()
 }
 
 func sleep(ctx context.Context, d time.Duration) {

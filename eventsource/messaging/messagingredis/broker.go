@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
@@ -111,6 +112,7 @@ type entry struct {
 	id      string // of the stream
 	at      time.Time
 	message redis.XMessage
+	lost    atomic.Bool // another member has taken it
 }
 
 // delivery decodes afresh each time, since a handler may change what it gets.

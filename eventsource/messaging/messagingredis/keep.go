@@ -8,8 +8,9 @@ import (
 )
 
 // renew shows every third of MinIdle that this member lives. An entry that another
-// member has taken meanwhile is left to it: only what is still ours is renewed,
-// which takes a script, since XCLAIM would take it back.
+// member has taken meanwhile is left to it, and forgotten here unless it runs: only
+// what is still ours is renewed, which takes a script, since XCLAIM would take it
+// back.
 func (m *member) renew(ctx context.Context) {
 	tick := time.NewTicker(m.cfg.MinIdle / 3)
 	defer tick.Stop()
@@ -24,22 +25,42 @@ func (m *member) renew(ctx context.Context) {
 }
 
 var renewScript = redis.NewScript(`
+local lost = {}
 for i = 3, #ARGV do
 	local p = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
 	if p[1] and p[1][2] == ARGV[2] then
 		redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
+	else
+		lost[#lost + 1] = ARGV[i]
 	end
 end
-return 0`)
+return lost`)
 
 func (m *member) renewAll(ctx context.Context) {
 	for topic, ids := range m.holding() {
 		args := append([]any{m.group, m.name}, ids...)
 		ctx, cancel := context.WithTimeout(ctx, m.cfg.MinIdle/3)
 		// What could not be renewed this time is, the next.
-		_ = renewScript.Run(ctx, m.client, []string{m.stream(topic)}, args...).Err()
+		lost, _ := renewScript.Run(ctx, m.client, []string{m.stream(topic)}, args...).StringSlice()
 		cancel()
+		m.drop(topic, lost)
 	}
+}
+
+// drop forgets what others have taken.
+func (m *member) drop(topic string, lost []string) {
+	if len(lost) == 0 {
+		return
+	}
+	m.mu.Lock()
+	for _, id := range lost {
+		if e := m.held[topic][id]; e != nil { // else it was acknowledged meanwhile
+			e.lost.Store(true)
+			delete(m.held[topic], id)
+		}
+	}
+	m.mu.Unlock()
+	m.queue.Drop(func(e *entry) bool { return e.lost.Load() })
 }
 
 func (m *member) holding() map[string][]any {

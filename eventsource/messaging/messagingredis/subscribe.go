@@ -94,6 +94,7 @@ func (m *member) ops() adapter.Ops[*entry] {
 			return wrap(ctx, m.client.XAck(ctx, m.stream(e.topic), m.group, e.id).Err())
 		},
 		Publish: func(ctx context.Context, msg messaging.Message) error { return m.Publish(ctx, msg) },
+		Gone:    func(e *entry) bool { return e.lost.Load() },
 		Took:    m.learn,
 	}
 }
@@ -252,10 +253,13 @@ func (m *member) take(topic string, msg redis.XMessage, attempts int) {
 	}
 }
 
+// forget leaves an entry alone that was taken by another and came back.
 func (m *member) forget(e *entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.held[e.topic], e.id)
+	if m.held[e.topic][e.id] == e {
+		delete(m.held[e.topic], e.id)
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -53,6 +53,10 @@ type Ops[T any] struct {
 	// Publish sends a dead letter.
 	Publish func(ctx context.Context, m messaging.Message) error
 
+	// Gone and MaxWait are those of consume.Member.
+	Gone    func(v T) bool
+	MaxWait time.Duration
+
 	// Took is told how long each handler ran. Nil: nobody is.
 	Took func(time.Duration)
 }
@@ -75,11 +79,9 @@ func Run[T any](ctx context.Context, settings consume.Settings, sub messaging.Su
 			dead := ops.Message(v).Message
 			dead.Headers = consume.DeadHeaders(dead.Headers, dead.Topic, settings.Group, attempts, cause)
 			dead.Topic = settings.DeadLetterOf(dead.Topic)
-			if err := ops.Publish(ctx, dead); err != nil {
-				return err
-			}
-			return ops.Ack(context.WithoutCancel(ctx), v)
+			return ops.Publish(ctx, dead)
 		},
+		Gone: ops.Gone, MaxWait: ops.MaxWait,
 	}
 	if sub.OnEvent != nil || ops.Took != nil {
 		member.Observe = func(v T, o consume.Outcome) {

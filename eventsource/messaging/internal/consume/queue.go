@@ -226,6 +226,15 @@ func (q *Queue[T]) settle(it *Item[T], buried bool) {
 	q.roomier()
 }
 
+// forget drops an item that was taken and is no longer this member's.
+func (q *Queue[T]) forget(it *Item[T]) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.out, it)
+	q.next(it.key)
+	q.roomier()
+}
+
 // next lets the item behind one that left its lane through.
 func (q *Queue[T]) next(key string) {
 	behind := q.lanes[key]

@@ -20,9 +20,16 @@ type Member[T any] struct {
 	// the broker delivers v again.
 	Ack func(ctx context.Context, v T) error
 
-	// Bury publishes v to the dead letter topic and acknowledges it. After an
-	// error it is called again later; v stays unacknowledged until then.
+	// Bury publishes v to the dead letter topic; Ack follows. After an error it is
+	// called again later; v stays unacknowledged until then.
 	Bury func(ctx context.Context, v T, attempts int, cause error) error
+
+	// Gone tells that the broker has taken v back and gives it to somebody else, so
+	// that it is dropped unless it runs. Nil: that does not happen.
+	Gone func(v T) bool
+
+	// MaxWait cuts every wait for the next attempt. Zero: none is.
+	MaxWait time.Duration
 
 	// Observe is told of each delivery, on the handler's goroutine. Nil: nobody is.
 	Observe func(v T, o Outcome)
@@ -56,7 +63,7 @@ var errGoexit = errors.New("messaging: a handler called runtime.Goexit")
 func (m *Member[T]) Run(ctx context.Context, queues ...*Queue[T]) error {
 	r := &run[T]{Member: m, queues: queues, wake: make(chan struct{}, 1)}
 	if len(queues) > 1 {
-		r.keys = map[string]chan struct{}{}
+		r.keys = map[string][]taken[T]{}
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
@@ -70,6 +77,11 @@ func (m *Member[T]) Run(ctx context.Context, queues ...*Queue[T]) error {
 	r.workers.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, waiting := range r.keys {
+		for _, t := range waiting {
+			t.queue.release(t.item, true) // taken, not begun
+		}
+	}
 	if r.crash != nil {
 		return r.crash
 	}
@@ -85,8 +97,14 @@ type run[T any] struct {
 	workers sync.WaitGroup
 
 	mu    sync.Mutex
-	keys  map[string]chan struct{} // keys that run here; nil with a single queue, which sees to it itself
-	crash error                    // the first; ctx's cause would hide one that comes after its end
+	keys  map[string][]taken[T] // keys that run here, and who waits for that; nil with a single queue, which sees to it itself
+	crash error                 // the first; ctx's cause would hide one that comes after its end
+}
+
+// taken is an item that has left its queue.
+type taken[T any] struct {
+	queue *Queue[T]
+	item  *Item[T]
 }
 
 // stop ends the run because user code did not return.
@@ -101,8 +119,8 @@ func (r *run[T]) stop(crash error) {
 
 func (r *run[T]) work() {
 	for first := 0; ; first++ {
-		q, it := r.take(first)
-		if it == nil {
+		t, ok := r.take(first)
+		if !ok {
 			select {
 			case <-r.wake:
 				continue
@@ -110,35 +128,75 @@ func (r *run[T]) work() {
 				return
 			}
 		}
-		r.process(q, it)
+		for ok = r.enter(t); ok; t, ok = r.leave(t.item.key) {
+			r.process(t)
+		}
 	}
 }
 
 // take looks at the queues in turn, each time beginning with another, so that a
 // busy topic does not starve the others.
-func (r *run[T]) take(first int) (*Queue[T], *Item[T]) {
+func (r *run[T]) take(first int) (taken[T], bool) {
 	if r.ctx.Err() != nil {
-		return nil, nil
+		return taken[T]{}, false
 	}
 	for i := range r.queues {
 		q := r.queues[(first+i)%len(r.queues)]
 		if it := q.take(); it != nil {
-			return q, it
+			return taken[T]{q, it}, true
 		}
 	}
-	return nil, nil
+	return taken[T]{}, false
+}
+
+// enter tells whether t may run. If another queue's item of its key does, t waits
+// for that, and its worker is free for other keys.
+func (r *run[T]) enter(t taken[T]) bool {
+	if r.keys == nil || t.item.key == "" {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting, runs := r.keys[t.item.key]
+	if runs {
+		r.keys[t.item.key] = append(waiting, t)
+		return false
+	}
+	r.keys[t.item.key] = nil
+	return true
+}
+
+// leave ends the turn of a key and returns who waits for it.
+func (r *run[T]) leave(key string) (next taken[T], ok bool) {
+	if r.keys == nil || key == "" {
+		return next, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting := r.keys[key]
+	if len(waiting) == 0 {
+		delete(r.keys, key)
+		return next, false
+	}
+	if r.ctx.Err() != nil {
+		return next, false // Run gives those that wait back
+	}
+	r.keys[key] = waiting[1:]
+	return waiting[0], true
 }
 
 // process sees one item to its next place. User code runs in here (Handle,
 // Observe, Backoff, methods of an error): whatever it does, the item ends up
 // settled or back in its queue, once.
-func (r *run[T]) process(q *Queue[T], it *Item[T]) {
-	unlock := r.lock(it.key)
-	it.attempts++
-	d := delivery[T]{run: r, queue: q, item: it}
+func (r *run[T]) process(t taken[T]) {
+	if r.gone(t.item) {
+		t.queue.forget(t.item)
+		return
+	}
+	t.item.attempts++
+	d := delivery[T]{run: r, queue: t.queue, item: t.item}
 	returned := false
 	defer func() {
-		unlock()
 		if returned {
 			return
 		}
@@ -153,29 +211,7 @@ func (r *run[T]) process(q *Queue[T], it *Item[T]) {
 	returned = true
 }
 
-// lock waits until no other item of the key runs in this member.
-func (r *run[T]) lock(key string) (unlock func()) {
-	if r.keys == nil || key == "" {
-		return func() {}
-	}
-	mine := make(chan struct{})
-	for {
-		r.mu.Lock()
-		other, taken := r.keys[key]
-		if !taken {
-			r.keys[key] = mine
-			r.mu.Unlock()
-			return func() {
-				r.mu.Lock()
-				delete(r.keys, key)
-				r.mu.Unlock()
-				close(mine)
-			}
-		}
-		r.mu.Unlock()
-		<-other
-	}
-}
+func (r *run[T]) gone(it *Item[T]) bool { return r.Gone != nil && r.Gone(it.Value) }
 
 // delivery is one turn of an item. Placed says that the item has left it.
 type delivery[T any] struct {
@@ -230,23 +266,31 @@ func (d *delivery[T]) ack() error {
 }
 
 // bury moves the item to the dead letter topic. Where that fails the item waits
-// and is tried again, its key behind it: skipping it would lose it.
+// and is tried again, its key behind it: skipping it would lose it. Where only the
+// acknowledgement fails it is as for any other: the broker delivers once more.
 func (d *delivery[T]) bury(cause error, out *Outcome) {
 	it := d.item
 	if err := d.Bury(d.ctx, it.Value, out.Attempt, cause); err != nil {
 		it.cause = cause
 		it.attempts = out.Attempt
-		out.Err = errors.Join(cause, fmt.Errorf("messaging: dead letter topic %q: %w", d.DeadLetter, err))
+		out.Err = errors.Join(cause, fmt.Errorf("messaging: dead letter: %w", err))
 		d.again(d.wait(err, 1))
 		return
 	}
 	out.Err, out.DeadLettered = cause, true
+	if err := d.Ack(context.WithoutCancel(d.ctx), it.Value); err != nil {
+		out.Err = errors.Join(cause, err)
+	}
 	d.placed = true
 	d.queue.settle(it, true)
 }
 
 func (d *delivery[T]) again(wait time.Duration) {
 	d.placed = true
+	if d.gone(d.item) {
+		d.queue.forget(d.item)
+		return
+	}
 	d.queue.again(d.item, wait)
 }
 
@@ -258,10 +302,14 @@ func (d *delivery[T]) release(counts bool) {
 }
 
 func (d *delivery[T]) wait(err error, attempt int) time.Duration {
-	if after := retryAfter(err); after > 0 {
-		return after
+	wait := retryAfter(err)
+	if wait <= 0 {
+		wait = d.Backoff(attempt)
 	}
-	return d.Backoff(attempt)
+	if d.MaxWait > 0 {
+		wait = min(wait, d.MaxWait)
+	}
+	return wait
 }
 
 func (d *delivery[T]) observe(o Outcome) {
