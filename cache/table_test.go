@@ -137,6 +137,11 @@ func TestSumOfWeightsDoesNotOverflow(t *testing.T) {
 		require.True(t, putIn(tab, k, k, math.MaxInt64-1))
 		require.True(t, tab.weight() > 0 && tab.len() == 1, "%d entries, %d heavy", tab.len(), tab.weight())
 	}
+	putIn(tab, 1, 1, math.MaxInt64/2)
+	putIn(tab, 2, 2, math.MaxInt64/2)
+	require.Equal(t, int64(2), tab.len())
+	putIn(tab, 2, 3, math.MaxInt64) // the other one has to leave
+	require.True(t, tab.weight() == math.MaxInt64 && tab.len() == 1, "%d entries, %d heavy", tab.len(), tab.weight())
 	require.NoError(t, walk(tab))
 }
 
