@@ -179,6 +179,24 @@ func TestClearGivesMemoryBackOnAllNodes(t *testing.T) {
 	})
 }
 
+// T1: not even as a stale copy.
+func TestClearLeavesNothingOfARunningLoad(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		src := newSource("a", "old")
+		c := open(t, config{Load: src.load, Policy: cache.Policy{TTL: time.Second, StaleIfError: time.Hour}})
+		release := src.block()
+		waiting := async(t.Context(), c, "a")
+		synctest.Wait()
+		require.NoError(t, c.Clear(t.Context()))
+		release()
+		assert.Equal(t, "old", (<-waiting).value)
+		assert.Equal(t, int64(0), c.Stats().Entries)
+		src.fail(errBroken)
+		_, err := c.Get(t.Context(), "a")
+		assert.ErrorIs(t, err, errBroken)
+	})
+}
+
 // T1: an answer "absent" names no tags but those of the Policy.
 func TestInvalidateTagsFencesARunningLoadOfNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
