@@ -64,7 +64,7 @@ func TestStableKeyIsNeverMissed(t *testing.T) {
 	for w := range 4 {
 		writers.Go(func() {
 			var out removed[int, int]
-			for i := range 20000 {
+			for i := range 8000 {
 				key := stable + w + 4*(i%5000)
 				putIn(tab, key, i, 0)
 				if v, ok := valueOf(tab, key); !ok || v != i {
