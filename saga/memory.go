@@ -92,19 +92,20 @@ func (m *Memory) create(h *held, w *Write, now time.Time) Verdict {
 	}
 	h = &held{Summary: Summary{ID: w.Summary.ID, Epoch: 1, Started: now}, place: -1}
 	m.sagas[h.ID] = h
-	m.store(h, w, now)
-	if h.Owner != "" && m.owners[h.Owner] == nil {
-		h.Owner = ""
-		h.WakeAt = now
+	if !w.Release && m.owners[w.Summary.Owner] != nil {
+		h.Owner = w.Summary.Owner
 	}
-	m.place(h)
+	m.store(h, w, now)
 	return Verdict{At: now}
 }
 
-// store takes the write over.
+// store takes the write over. Who holds the saga goes on holding it, whatever the
+// write says; nobody does if the writer's lease ran out and the saga was not
+// claimed since.
 func (m *Memory) store(h *held, w *Write, now time.Time) {
 	s := w.Summary
 	s.Epoch, s.Mail, s.Claims, s.Started, s.Updated = h.Epoch, h.Mail, 0, h.Started, now
+	s.Owner = h.Owner
 	for _, r := range w.Records {
 		r.Saga, r.Name, r.At = "", "", now
 		h.log = append(h.log, r)
@@ -118,13 +119,13 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 	s.WakeAt = time.Time{}
 	if w.Release {
 		s.Owner = ""
-		switch {
-		case s.State.Ended() || s.State == Stuck:
-		case len(h.mail) > 0:
-			s.WakeAt = now
-		case w.WakeIn >= 0:
-			s.WakeAt = now.Add(w.WakeIn)
-		}
+	}
+	switch {
+	case s.Owner != "" || s.State.Ended() || s.State == Stuck:
+	case !w.Release || len(h.mail) > 0:
+		s.WakeAt = now
+	case w.WakeIn >= 0:
+		s.WakeAt = now.Add(w.WakeIn)
 	}
 	h.Summary = s
 	m.place(h)
