@@ -214,7 +214,7 @@ func (m *machine) resolution(r Resolution) (Record, error) {
 		}
 		if i >= 0 {
 			rec.Step = m.g.nodes[i].name
-			if r.Action == ResolveSkip && !m.back && !m.g.nodes[i].before {
+			if r.Action == ResolveSkip && !m.back && !m.g.nodes[i].before && i != m.g.pivot {
 				return rec, fmt.Errorf("%w: %s of %s cannot count as refused", ErrPastPivot, rec.Step, m.id)
 			}
 		}

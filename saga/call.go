@@ -122,11 +122,26 @@ func (r *refusal) Retryable() bool { return false }
 //
 // A signal that came earlier ends the wait at once.
 func Await(signal string, d time.Duration) error {
+	if !validName(signal) {
+		return &misnamed{signal}
+	}
+	return await(signal, d)
+}
+
+func await(signal string, d time.Duration) error {
 	return &parking{signal: signal, wait: max(d, 0), always: d <= 0}
 }
 
 // Sleep parks the step for d; the call then runs again with TimedOut.
 func Sleep(d time.Duration) error { return &parking{wait: max(d, 0)} }
+
+// misnamed: no signal can have this name, so the wait would never end.
+type misnamed struct{ name string }
+
+func (m *misnamed) Error() string {
+	return fmt.Sprintf("saga: Await: signal name is %.80q: want 1 to 64 letters, digits, '.', '_', '-'", m.name)
+}
+func (m *misnamed) Retryable() bool { return false }
 
 type parking struct {
 	signal string

@@ -136,14 +136,18 @@ func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
 		return
 	}
 	if *budget--; len(batch) == 1 || *budget <= 0 || ctx.Err() != nil {
-		for _, p := range batch {
-			p.err = err
+		for i, p := range batch {
+			if p.err = err; i > 0 && ctx.Err() != nil {
+				p.err = errLeaderGone // not its own context: it commits again
+			}
 		}
 		return
 	}
 	c.halve(ctx, batch[:len(batch)/2], budget)
 	c.halve(ctx, batch[len(batch)/2:], budget)
 }
+
+var errLeaderGone = errors.New("saga: the commit was cancelled")
 
 // final errors say of themselves that no repeat helps.
 func final(err error) bool {

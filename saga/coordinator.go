@@ -98,6 +98,7 @@ type Coordinator struct {
 	programs map[string]map[int]*program // by name and version
 	server   *server                     // while Serve runs
 	waiters  map[string][]chan *ending   // of sagas that somebody waits for
+	strays   map[string][]*flight        // calls still running here whose saga went on without them
 	looked   time.Time                   // when a waiter last looked for all
 }
 
@@ -114,6 +115,7 @@ func New(store Store, cfg Config) (*Coordinator, error) {
 	return &Coordinator{
 		cfg: cfg, store: store, writes: committer{store: store},
 		programs: map[string]map[int]*program{}, waiters: map[string][]chan *ending{},
+		strays: map[string][]*flight{},
 	}, nil
 }
 

@@ -104,7 +104,7 @@ type note struct {
 	Await  string          `json:"await,omitempty"`  // park: the signal
 	Always bool            `json:"always,omitempty"` // park: without an end in time
 	Open   []string        `json:"open,omitempty"`   // turning records: whose Do is running
-	Turn   bool            `json:"turn,omitempty"`   // fail: the last attempt
+	Turn   bool            `json:"turn,omitempty"`   // fail: the last attempt; cancel: in time
 	Stuck  bool            `json:"stuck,omitempty"`  // fail, refuse, undofail: no way on
 	Delta  json.RawMessage `json:"delta,omitempty"`  // resolve: of the patch
 	As     *Resolution     `json:"as,omitempty"`     // resolve
@@ -186,12 +186,17 @@ func (m *machine) change(r Record, i int, n note) (err error) {
 	case kindWake:
 		m.wakes(i, r.Code, r.Data)
 	case kindSignal:
+		m.read++
 		m.signals = append(m.signals, signal{r.Code, r.Data})
 	case kindCancel, kindDeadline:
-		if m.mayTurn() {
+		if r.Kind == kindCancel {
+			m.read++
+		}
+		if n.Turn {
 			m.turn(failure{m.first(), codeFor(r.Kind), r.Error}, n.Open)
 		}
 	case kindReverse:
+		m.failed = failure{} // one that was resolved is not why
 		m.turn(failure{"", "reversed", r.Error}, nil)
 	case kindUndone:
 		m.steps[i].status, m.steps[i].stuck = undone, false
@@ -353,5 +358,8 @@ func (m *machine) halts(r Record) {
 			s.stuck = true
 			s.tainted = s.tainted || !m.back
 		}
+	}
+	if i := m.g.index(r.Step); i >= 0 && r.Code == "hung" {
+		m.steps[i].stuck = true // also where there is nothing to undo: it still runs
 	}
 }

@@ -22,6 +22,9 @@ func (r *run) readMail() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil || r.gone {
+		if err != nil && !r.gone && r.ctx.Err() == nil {
+			r.server.fail(fmt.Errorf("saga: load of %s: %w", r.id, err))
+		}
 		r.driving = false
 		return false
 	}
@@ -46,12 +49,16 @@ func (r *run) write() bool {
 	b := r.batch[:0] // the write before is stored, and no store keeps the slice
 	now := r.clock.now()
 	turned := r.m.back
+	r.left = r.leaving
+	if r.m.outline != r.p.g.words && !over(r.m.state) {
+		r.add1(&b, now, Record{Kind: kindResume, Key: r.p.g.words})
+	}
 	r.recordLetters(&b, now)
 	landed := r.landed
 	for len(r.landed) > 0 {
-		o := r.landed[0]
+		f := r.landed[0]
 		r.landed = r.landed[1:] // first, since the others count as running for it
-		r.recordOutcome(&b, o, now)
+		r.recordOutcome(&b, f, now)
 	}
 	clear(landed)
 	r.landed = landed[:0]
@@ -71,6 +78,7 @@ func (r *run) write() bool {
 	if release && r.m.state == Stuck {
 		for _, f := range r.flights {
 			r.end(f, errHung)
+			r.abandon(f)
 		}
 		r.flights = nil
 	}
@@ -97,15 +105,30 @@ func (r *run) add1(b *batch, now time.Time, rec Record) {
 // and has no effect.
 func (r *run) recordLetters(b *batch, now time.Time) {
 	for _, letter := range r.letters {
-		r.m.read = letter.Seq
 		switch letter.Kind {
 		case kindSignal:
 			r.add1(b, now, Record{Kind: kindSignal, Code: letter.Code, Key: letter.Key, Data: letter.Data})
 		case kindCancel:
-			r.add1(b, now, Record{Kind: kindCancel, Error: letter.Error, Data: r.turning(-1)})
+			n := note{}
+			if r.m.mayTurn() || r.mayStillTurn() {
+				n = note{Turn: true, Open: r.open(-1)}
+			}
+			r.add1(b, now, Record{Kind: kindCancel, Error: letter.Error, Data: encodeNote(n)})
 		}
+		r.m.read = letter.Seq
 	}
 	r.letters = r.letters[:0]
+}
+
+// mayStillTurn: the pivot has become ready by the last write and was not called
+// yet. A cancel that this write's verdict has shown comes first.
+func (r *run) mayStillTurn() bool {
+	m := r.m
+	if m.g.pivot < 0 || m.back || m.pivoted || over(m.state) {
+		return false
+	}
+	s := &m.steps[m.g.pivot]
+	return !r.begun && !s.tainted && s.call.attempts == 0 && !s.stuck
 }
 
 // turning is the note of a record that turns the saga: whose Do is running, but
@@ -120,9 +143,9 @@ func (r *run) open(but int) (names []string) {
 			names = append(names, r.p.g.nodes[f.step].name)
 		}
 	}
-	for _, o := range r.landed {
-		if !o.undo && o.step != but {
-			names = append(names, r.p.g.nodes[o.step].name)
+	for _, f := range r.landed {
+		if !f.undo && f.step != but {
+			names = append(names, r.p.g.nodes[f.step].name)
 		}
 	}
 	return names
@@ -166,7 +189,7 @@ func (r *run) recordDue(b *batch, now time.Time) {
 		r.m.due(now, r.flights, a)
 		switch {
 		case a.deadline:
-			r.add1(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: r.turning(-1)})
+			r.add1(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: encodeNote(note{Turn: true, Open: r.open(-1)})})
 		case len(a.signals) > 0:
 			i := a.signals[0]
 			s := r.m.oldest(r.m.steps[i].call.signal)
@@ -191,6 +214,8 @@ func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
 	r.m.due(now, r.flights, a)
 	switch {
 	case len(a.calls) > 0:
+		return r.leaving, 0
+	case r.m.awaited(): // by a drain's end: the successor counts the Do as unknown
 		return r.leaving, 0
 	case a.next.IsZero():
 		return true, -1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -25,44 +26,18 @@ type run struct {
 	m       *machine // nil until loaded
 	value   any      // the chain's S; nil: to be decoded
 	flights flights
-	landed  []outcome
+	landed  []*flight
+	begun   bool     // the pivot's Do was called here
 	mailbox bool     // unread mail is waiting
 	letters []Record // mail that is read and not recorded
 	driving bool
 	gone    bool // fenced or released: nothing counts any more
 	leaving bool // a drain: no call begins
+	left    bool // the last write has seen leaving
 	scratch
 	timer    *time.Timer
 	armed    time.Time
 	changers map[string]touch // of parallel steps: who changed a field last
-}
-
-// flight is one call under way, and its context: one allocation.
-type flight struct {
-	callContext
-	step  int
-	undo  bool
-	value any
-	base  []byte // S as the call found it
-	seq   uint64 // and when
-	ended time.Time
-	cut   bool // by a drain
-}
-
-type flights []*flight
-
-func (all flights) has(step int) bool {
-	for _, f := range all {
-		if f.step == step {
-			return true
-		}
-	}
-	return false
-}
-
-type outcome struct {
-	*flight
-	err error
 }
 
 type touch struct {
@@ -77,10 +52,16 @@ var errDrained = errors.New("saga: the coordinator stops")
 func (r *run) load() {
 	s, log, mail, err := r.read()
 	if err != nil {
+		if final(err) && !r.isGone() && r.ctx.Err() == nil {
+			r.server.fail(fmt.Errorf("saga: load of %s: %w", r.id, err))
+		}
 		r.unload()
 		return
 	}
 	s.Owner = r.owner
+	if !r.strays(s) {
+		return
+	}
 	p, err := r.programFor(s)
 	var m *machine
 	if err == nil {
@@ -181,6 +162,7 @@ func (r *run) fence() {
 	r.gone = true
 	for _, f := range r.flights {
 		f.cancel(ErrFenced)
+		r.abandon(f)
 	}
 	r.stop()
 	r.mu.Unlock()
@@ -231,17 +213,21 @@ func (r *run) drive() {
 }
 
 // land notes an outcome and reports whether the caller is to drive.
-func (r *run) land(o outcome) bool {
+func (r *run) land(f *flight) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, f := range r.flights {
-		if f == o.flight {
-			r.flights = append(r.flights[:i], r.flights[i+1:]...)
-			r.landed = append(r.landed, o)
-			break
-		} // else it was given up as hung
+	i := slices.Index(r.flights, f)
+	if i < 0 {
+		r.home(f) // it was given up
+		return false
 	}
-	if r.gone || r.driving {
+	r.flights = append(r.flights[:i], r.flights[i+1:]...)
+	if r.gone {
+		r.home(f)
+		return false
+	}
+	r.landed = append(r.landed, f)
+	if r.driving {
 		return false
 	}
 	r.driving = true
@@ -288,7 +274,7 @@ func (r *run) commit(p *pending) (Verdict, bool) {
 		case err == nil:
 			r.totals.fenced.Add(1)
 			return v, false
-		case r.isGone():
+		case r.isGone(), r.ctx.Err() != nil:
 			return v, false
 		case final(err):
 			r.fail(fmt.Errorf("saga: commit of %s: %w", r.id, err))
@@ -322,11 +308,14 @@ func (r *run) launch() (last *flight, again bool) {
 		r.driving = false
 		return nil, false
 	}
-	if len(r.landed) > 0 || r.mailbox {
+	if len(r.landed) > 0 || r.mailbox || r.leaving != r.left {
 		return nil, true
 	}
 	a := &r.agenda
 	r.m.due(r.clock.now(), r.flights, a)
+	if a.deadline || len(a.woken)+len(a.signals) > 0 {
+		return nil, true // time has passed since the write
+	}
 	if r.leaving {
 		a.calls = a.calls[:0]
 	}
@@ -379,7 +368,7 @@ func (r *run) arm(next time.Time) {
 	}
 }
 
-func (r *run) tick() { r.note(func() { r.armed = time.Time{} }) }
+func (r *run) tick() { r.spawn(func() { r.note(func() { r.armed = time.Time{} }) }) }
 
 // giveUp is when a call counts as hung: Grace after its context ended.
 func (r *run) giveUp(f *flight) time.Time {

@@ -85,9 +85,13 @@ func (s *Saga[S]) start(ctx context.Context, id string, in S) (fresh bool, err e
 func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) (fresh bool, err error) {
 	w.Summary.Owner, w.Release, w.Records[0].Epoch = r.owner, false, 1
 	v, err := s.c.create(ctx, w)
-	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Seq == 1)
+	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Epoch == 1 && v.Found.Seq == 1)
 	if !mine {
-		r.unload()
+		if err != nil && !errors.Is(err, ErrConflict) {
+			r.spawn(func() { r.adoptLost(w.Summary.Fingerprint) })
+		} else {
+			r.unload()
+		}
 		return false, err
 	}
 	s.c.totals.started.Add(1)
@@ -100,6 +104,22 @@ func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) (fresh bool, e
 	w.Summary.Epoch = 1
 	r.begin(s.p, m, w.Summary)
 	return true, nil
+}
+
+// adoptLost: Start gave up without knowing whether the saga exists. If it does, it
+// belongs to this process, and nobody else would run it.
+func (r *run) adoptLost(fingerprint string) {
+	for range 2 { // a commit may still be on its way
+		s, _, _, err := r.read()
+		if err == nil && s.Owner == r.owner && s.Epoch == 1 && s.Fingerprint == fingerprint {
+			r.load()
+			return
+		}
+		if err == nil || !errors.Is(err, ErrNotFound) || sleep(r.ctx, r.cfg.Poll) != nil {
+			break
+		}
+	}
+	r.unload()
 }
 
 // Prepare returns the write that creates the saga, for a store that can make it

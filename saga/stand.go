@@ -1,5 +1,7 @@
 package saga
 
+import "slices"
+
 // What a machine's steps say about the saga as a whole.
 
 // ready: Do may run, but for a wait.
@@ -96,6 +98,11 @@ func (m *machine) standBack() State {
 	}
 }
 
+// awaited: the outcome of a Do that was running at the turn is not known.
+func (m *machine) awaited() bool {
+	return slices.ContainsFunc(m.steps, func(s step) bool { return s.open })
+}
+
 // first names the first unfinished call: the one that is stuck, else one that may
 // run.
 func (m *machine) first() string {
@@ -117,7 +124,7 @@ func (m *machine) leftovers() (names []string) {
 	for i, n := range m.g.nodes {
 		s := m.steps[i]
 		there := s.status == done || s.status == unknown || s.open || s.status == idle && s.tainted
-		if s.status == left || n.hasUndo && there {
+		if s.status == left || there && (n.hasUndo || !n.before) {
 			names = append(names, n.name)
 		}
 	}

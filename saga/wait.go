@@ -47,7 +47,7 @@ func (s *Saga[S]) await(ctx context.Context, id string, told chan *ending, look 
 		}
 		select {
 		case e := <-told:
-			if look = e == nil || e.m.g != s.p.g; !look {
+			if look = e == nil || e.m.g != s.p.g || e.sum.State == Stuck; !look {
 				if err := json.Unmarshal(e.m.data, &v); err != nil {
 					return v, errors.Join(e.m.verdict(e.sum), err)
 				}
