@@ -7,10 +7,10 @@ import (
 
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/eventsource/eventfile"
-	"github.com/keelson-go/keelson/eventsource/eventtest"
 )
 
-// stores are what every test here runs on: each call opens an empty store that
+// stores are what every test here runs on, beside the suite of eventtest, which
+// each store runs where its other tests are: each call opens an empty store that
 // shares nothing with the others. A store on a server may skip the test.
 var stores = map[string]func(t *testing.T) eventsource.Store{
 	"memory": func(*testing.T) eventsource.Store { return eventsource.NewMemory() },
@@ -27,8 +27,4 @@ func onEachStore(t *testing.T, test func(t *testing.T, open func(t *testing.T) e
 	for name, open := range stores {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}
-}
-
-func TestStoresConform(t *testing.T) {
-	onEachStore(t, eventtest.TestStore)
 }

@@ -28,8 +28,8 @@ type backend struct {
 
 // backends is completed by mattn_test.go where cgo builds.
 var backends = []backend{
-	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", engine.Postgres(t).URL() }},
-	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", engine.Postgres(t).URL() }},
+	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", freshDatabase(t) }},
+	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", freshDatabase(t) }},
 	{"sqlite-modernc", func(t *testing.T) (string, string) {
 		return "sqlite", "file:" + t.TempDir() + "/events.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(0)"
 	}},
@@ -65,9 +65,31 @@ func onEachDatabase(t *testing.T, test func(t *testing.T, open func() *sql.DB)) 
 }
 
 func postgres(t *testing.T, driver string) func() *sql.DB {
-	server := engine.Postgres(t)
-	return func() *sql.DB { return openDB(t, driver, server.URL()) }
+	source := freshDatabase(t)
+	return func() *sql.DB { return openDB(t, driver, source) }
 }
+
+// shared is the server of all tests that do not stop it. TestMain closes it.
+var shared *engine.Server
+
+// freshDatabase returns the URL of an empty database on it.
+func freshDatabase(t *testing.T) string {
+	t.Helper()
+	if shared == nil {
+		shared = engine.Postgres(keep{t})
+	}
+	name := "d" + newStorePrefix()
+	db := openDB(t, "pgx", shared.URL())
+	_, err := db.ExecContext(t.Context(), "CREATE DATABASE "+name)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	return sibling(t, shared, name)
+}
+
+// keep lets an engine outlive the test that starts it.
+type keep struct{ *testing.T }
+
+func (keep) Cleanup(func()) {}
 
 func openDB(t *testing.T, driver, source string) *sql.DB {
 	db, err := sql.Open(driver, source)

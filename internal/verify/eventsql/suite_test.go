@@ -14,8 +14,6 @@ import (
 	"github.com/keelson-go/keelson/internal/sqldb"
 )
 
-// With GroupCommit on Postgres it runs beside the other stores, in
-// internal/verify/eventsource.
 func TestStoreKeepsTheContract(t *testing.T) {
 	onEach(t, func(t *testing.T, open func() *sql.DB) {
 		db := open()
@@ -27,6 +25,13 @@ func TestCheckpointsKeepTheContract(t *testing.T) {
 	onEach(t, func(t *testing.T, open func() *sql.DB) {
 		db := open()
 		eventtest.TestCheckpoints(t, func(t *testing.T) eventsource.Checkpoints { return newStore(t, db, eventsql.Config{}) })
+	})
+}
+
+func TestGroupCommitKeepsTheContract(t *testing.T) {
+	db := postgres(t, "pgx")()
+	eventtest.TestStore(t, func(t *testing.T) eventsource.Store {
+		return newStore(t, db, eventsql.Config{GroupCommit: 256})
 	})
 }
 
