@@ -60,8 +60,9 @@
 //     package cacheredis makes that less likely.
 //   - A loader that reads a lagging replica puts its old value into the cache.
 //   - What browsers and other people's CDNs keep is beyond reach.
-//   - Between the write to the source and the return of Invalidate, a reader may get
-//     the new value and the next reader the old one.
+//   - Between the write to the source and the return of Invalidate or Set, a reader
+//     may get the new value and the next reader the old one: a fenced load delivers
+//     what it read to those who waited, and L1 is a hit until the write is over.
 //   - Two nodes that Set one key at once may leave L2 with the value that the source
 //     had first. Where several write, write the source and Invalidate.
 package cache

@@ -258,11 +258,12 @@ func TestNobodyIsToldForNothing(t *testing.T) {
 // T56: a table that nobody holds is collected, and so are values that left one.
 func TestDroppedTablesAreCollected(t *testing.T) {
 	tab := newTable(tableConfig[int, *[1 << 10]byte]{maxEntries: 4})
-	old, updated := new([1 << 10]byte), new([1 << 10]byte)
-	gone, replaced := weak.Make(old), weak.Make(updated)
-	putIn(tab, 1, old, 0)
-	putIn(tab, 2, updated, 0)
-	old, updated = nil, nil
+	put := func(key int) weak.Pointer[[1 << 10]byte] {
+		v := new([1 << 10]byte)
+		putIn(tab, key, v, 0)
+		return weak.Make(v)
+	}
+	gone, replaced := put(1), put(2)
 	putIn(tab, 2, new([1 << 10]byte), 0)
 	var out removed[int, *[1 << 10]byte]
 	dropFrom(tab, 1, &out)
