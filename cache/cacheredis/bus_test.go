@@ -138,20 +138,60 @@ func TestSubscriptionEndsWithItsConnection(t *testing.T) {
 	}
 }
 
-// A primary that has become a replica shows the past.
+// A primary that has become a replica shows the past: who listens is told, and
+// who comes later hears nothing.
 func TestReplicaIsNoBus(t *testing.T) {
+	primary := engine.Redis(t)
+	replica := engine.RedisReplica(t, primary)
+	for name, c := range map[string]cacheredis.Config{"stream": {}, "pubsub": {PubSub: true}} {
+		t.Run(name, func(t *testing.T) {
+			name := newName()
+			on := func(s *engine.Server) *cacheredis.Store {
+				store, err := cacheredis.New(connect(t, s.Addr()), name, c)
+				require.NoError(t, err)
+				return store
+			}
+			invalidate(t, on(primary), cache.Message{Keys: []string{"a"}})
+			require.Equal(t, int64(1), connect(t, primary.Addr()).Wait(t.Context(), 1, 10*time.Second).Val())
+			err := on(replica).Subscribe(under(t, 3*time.Second), 0, func(m cache.Message) { t.Errorf("a replica says %+v", m) })
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), "READONLY")
+		})
+	}
+}
+
+// The same for a link that was there before.
+func TestDemotedPrimaryIsNoBus(t *testing.T) {
 	for name, c := range map[string]cacheredis.Config{"stream": {}, "pubsub": {PubSub: true}} {
 		t.Run(name, func(t *testing.T) {
 			primary, other := engine.Redis(t), engine.Redis(t)
 			client := connect(t, primary.Addr())
-			s := open(t, client, c)
-			h := subscribe(t, s, 0)
+			h := subscribe(t, open(t, client, c), 0)
 			h.next(t)
 			host, port := "127.0.0.1", other.Addr()[len("127.0.0.1:"):]
 			require.NoError(t, client.Do(t.Context(), "REPLICAOF", host, port).Err())
 			assert.NotErrorIs(t, h.end(t), context.Canceled)
-			assert.Error(t, s.Subscribe(t.Context(), 0, func(m cache.Message) { assert.Equal(t, cache.Message{Seq: m.Seq}, m) }))
 		})
+	}
+}
+
+// T38: a head below the position, as after a failover that lost messages.
+func TestHeadBelowThePositionIsAGap(t *testing.T) {
+	client := one(t)
+	s, key := newLog(t, client, cacheredis.Config{})
+	kept := invalidate(t, s, cache.Message{Keys: []string{"kept"}}).Seq
+	saved, err := client.Dump(t.Context(), key).Result()
+	require.NoError(t, err)
+	lost := invalidate(t, s, cache.Message{Keys: []string{"lost"}}).Seq
+	h := subscribe(t, s, 0)
+	require.Equal(t, lost, h.next(t).Seq)
+
+	require.NoError(t, client.RestoreReplace(t.Context(), key, 0, saved).Err())
+	assert.Equal(t, kept, subscribe(t, s, lost).next(t).Seq, "who was away")
+	limit := time.Now().Add(30 * time.Second)
+	for m := h.next(t); m.Seq != kept; m = h.next(t) {
+		require.Equal(t, lost, m.Seq)
+		require.True(t, time.Now().Before(limit), "who listens never hears of it")
 	}
 }
 

@@ -86,6 +86,7 @@ func TestInvalidationMayBeRepeated(t *testing.T) {
 	require.NoError(t, proxy.Set(engine.Fault{}))
 	again := invalidate(t, behind, m)
 	assert.True(t, again.Generation > first)
+	assert.Equal(t, again.Generation, generations(t, direct, "t").Tags[0], "what was stamped since is fenced too")
 	assert.Equal(t, head+1, message(t, h).Seq)
 	assert.True(t, again.Seq > head+1)
 }

@@ -48,8 +48,8 @@ var (
 	countScript       = newScript(libSource + countSource)
 )
 
-// script is a Lua program and the name that Redis has for it.
-type script struct{ source, sha string }
+// script is a Lua program and the name that Redis has for it, as arguments.
+type script struct{ source, sha any }
 
 func newScript(source string) *script {
 	sum := sha1.Sum([]byte(source))

@@ -264,18 +264,22 @@ func TestForeignBytesUnderAKeyAreAMiss(t *testing.T) {
 	}
 }
 
-// T49: what the store uses beside the client is gone with the subscription, and
-// the client is as before.
+// T49: what the store uses beside the client is gone with the cache, and the
+// client is as before.
 func TestClientIsTheCallers(t *testing.T) {
 	client := one(t)
 	s := open(t, client, cacheredis.Config{})
-	h := subscribe(t, s, 0)
-	h.next(t)
-	assert.ErrorIs(t, h.leave(), context.Canceled)
-	assert.Equal(t, "PONG", client.Ping(t.Context()).Val())
-	eventually(t, "the connection of the subscription is closed", func() bool {
+	c, err := cache.New(cache.Config[string, string]{Remote: s, Bus: s})
+	require.NoError(t, err)
+	require.NoError(t, c.Set(t.Context(), "a", "x"))
+	eventually(t, "the cache is linked", func() bool { return c.Stats().Linked })
+	beside := func() int {
 		clients, err := client.ClientList(t.Context()).Result()
 		require.NoError(t, err)
-		return strings.Count(clients, "\n") <= 1
-	})
+		return strings.Count(clients, "\n") - int(client.PoolStats().TotalConns)
+	}
+	require.Equal(t, 1, beside(), "a subscription has a connection of its own")
+	require.NoError(t, c.Close())
+	assert.Equal(t, "PONG", client.Ping(t.Context()).Val())
+	eventually(t, "the connection of the subscription is closed", func() bool { return beside() == 0 })
 }

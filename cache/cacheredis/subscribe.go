@@ -93,7 +93,7 @@ func (s *subscription) followStream(ctx context.Context, after uint64) error {
 
 // seek finds out where delivery starts.
 func (s *subscription) seek(ctx context.Context, after uint64) error {
-	reply, err := s.call(ctx, positionScript, after, s.store.marks.recall(after))
+	reply, err := s.call(ctx, positionScript, after, s.store.marks.recall(after), s.store.config.StreamLen)
 	if err != nil {
 		return err
 	}

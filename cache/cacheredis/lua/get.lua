@@ -8,24 +8,19 @@ local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local lease, asks = tonumber(ARGV[1]), ARGV[2]
 
--- The same for all leases of this call.
-local past, tail, expiry
-if lease > 0 then
-  past = now + lease
-  tail = struct.pack('>I8', past)
-  expiry = string.format('%.0f', math.ceil(past / 1000))
-end
-
 -- One command for all, if nobody has copies.
 local plain = ARGV[3] == '1'
-local raws = plain and call('MGET', unpack(KEYS))
+local raws = plain and #KEYS > 1 and call('MGET', unpack(KEYS))
 
+local past, tail, expiry -- the same for all leases of this call
 local out, grants = { now, '' }, {}
 for i = 1, #KEYS do
   local key, from = KEYS[i], 17 * i - 16
   local version, refresh, raw = NONE, false, nil
-  if plain then
+  if raws then
     raw = raws[i]
+  elseif plain then
+    raw = call('GET', key)
   else
     version, refresh = sub(asks, from + 8, from + 15), byte(asks, from + 16) == 1
     -- Who has a copy most likely has the version that is here: the header decides.
@@ -41,13 +36,16 @@ for i = 1, #KEYS do
   if till > now then
     -- The reply of an earlier attempt may have been lost.
     if sub(raw, 10, 17) == sub(asks, from, from + 7) then granted = 1 end
-  elseif lease > 0 then
+  elseif lease > 0 and (kind ~= 1 or fresh > 0 and now >= fresh
+      or refresh and (version == NONE or version == sub(raw, 2, 9))) then
+    granted = 1
+    if not past then
+      past = now + lease
+      tail, expiry = struct.pack('>I8', past), string.format('%.0f', math.ceil(past / 1000))
+    end
     if kind == 0 then
-      granted = 1
       call('SET', key, '\0' .. NONE .. sub(asks, from, from + 7) .. tail .. NONE .. NONE, 'PXAT', expiry)
-    elseif kind == 2 or (fresh > 0 and now >= fresh)
-        or (refresh and (version == NONE or version == sub(raw, 2, 9))) then
-      granted = 1
+    else
       call('SETRANGE', key, 9, sub(asks, from, from + 7) .. tail)
       if ends > 0 and past > ends then call('PEXPIREAT', key, expiry) end
     end

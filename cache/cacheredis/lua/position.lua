@@ -1,7 +1,8 @@
--- KEYS: log. ARGV: position wanted, 0: the head, and its mark, or '' if that is
--- not known. Returns where to start, and the mark of that: the position, or the
+-- KEYS: log. ARGV: position wanted, 0: the head, its mark, or '' if that is not
+-- known, and the length of the log. Returns where to start, and the mark of that: the position, or the
 -- head if the messages behind the position are not all there.
 local last, mark = head(KEYS[1])
+redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[3]) -- as in beat.lua
 local after, known = tonumber(ARGV[1]), ARGV[2]
 local at = after == last and mark or nil
 if not at and after < last then
