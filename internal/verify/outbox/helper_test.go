@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,11 +30,45 @@ type backend struct {
 
 // backends is completed by mattn_test.go where cgo builds.
 var backends = []backend{
-	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", engine.Postgres(t).URL() }},
-	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", engine.Postgres(t).URL() }},
+	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", database(t) }},
+	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", database(t) }},
 	{"sqlite-modernc", func(t *testing.T) (string, string) {
-		return "sqlite", "file:" + t.TempDir() + "/outbox.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(0)"
+		return "sqlite", "file:" + t.TempDir() + "/outbox.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(20000)"
 	}},
+}
+
+// shared is one server for all tests, each of which has a database: starting one
+// takes longer than most of them.
+var (
+	shared    = sync.OnceValues(func() (*engine.Server, error) { return engine.StartPostgres(context.Background(), "") })
+	started   atomic.Bool
+	databases atomic.Int64
+)
+
+// database makes an empty one and returns its URL.
+func database(t *testing.T) string {
+	t.Helper()
+	server, err := shared()
+	if _, absent := errors.AsType[*engine.NotInstalledError](err); absent {
+		return engine.Postgres(t).URL() // which skips, or fails
+	}
+	require.NoError(t, err)
+	started.Store(true)
+	name := fmt.Sprintf("test%d", databases.Add(1))
+	_, err = openDB(t, "pgx", server.URL()).ExecContext(t.Context(), "CREATE DATABASE "+name)
+	require.NoError(t, err)
+	u, err := url.Parse(server.URL())
+	require.NoError(t, err)
+	u.Path = "/" + name
+	return u.String()
+}
+
+func closeShared() error {
+	if !started.Load() {
+		return nil
+	}
+	server, _ := shared()
+	return server.Close()
 }
 
 // onEach runs a test on every backend.

@@ -10,6 +10,6 @@ import (
 
 func init() {
 	backends = append(backends, backend{"sqlite-mattn", func(t *testing.T) (string, string) {
-		return "sqlite3", "file:" + t.TempDir() + "/outbox.db?_journal_mode=WAL&_busy_timeout=0&_synchronous=FULL"
+		return "sqlite3", "file:" + t.TempDir() + "/outbox.db?_journal_mode=WAL&_busy_timeout=20000&_synchronous=FULL"
 	}})
 }

@@ -60,7 +60,7 @@ func TestManyMessagesOfOnePutKeepTheirOrder(t *testing.T) {
 // T35: a transaction that drew its number first commits last.
 func TestLateCommitsAreSent(t *testing.T) {
 	for _, driver := range []string{"pgx", "postgres"} {
-		db := openDB(t, driver, engine.Postgres(t).URL())
+		db := openDB(t, driver, database(t))
 		o, b := open(t, db, outbox.Config{}), newBroker(nil)
 		relaying(t, o, b)
 		slow, err := db.BeginTx(t.Context(), nil)
