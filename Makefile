@@ -8,8 +8,7 @@ STATICCHECK := v0.8.2
 GOLANGCI    := v2.15.0
 BIN         := $(CURDIR)/.bin
 
-.PHONY: test check bench bench-peers fuzz soak soak-cache tools tidy
-.PHONY: test check bench bench-peers fuzz soak soak-redis tools tidy
+.PHONY: test check bench bench-peers fuzz soak soak-cache soak-redis tools tidy
 
 # The race detector needs a C compiler. Where there is none (Go then reports
 # CGO_ENABLED=0) the tests run all the same, without it; .ci/run installs one.
@@ -48,7 +47,7 @@ fuzz:
 
 ## soak: everything ten times over, in shuffled order, as the bar for a release
 soak:
-	go test $(RACE) -shuffle=on -count=10 -timeout 60m work
+	KEELSON_SOAK=1 go test $(RACE) -shuffle=on -count=10 -timeout 120m work
 
 ## soak-cache: linearizability of the cache for CACHETIME (10m), and CACHESEEDS (20000) simulated clusters
 CACHETIME  ?= 10m

@@ -9,7 +9,9 @@
 //   - [github.com/keelson-go/keelson/sharding] decides which shard owns a key,
 //     and fences routers that have not heard of a change.
 //   - [github.com/keelson-go/keelson/eventsource] keeps what happened in an order
-//     that can be asked, decided on and projected, at any point in time.
+//     that can be asked, decided on and projected, at any point in time: in
+//     memory, in files ([github.com/keelson-go/keelson/eventsource/eventfile]), in
+//     Postgres or SQLite ([github.com/keelson-go/keelson/eventsource/eventsql]).
 //   - [github.com/keelson-go/keelson/cache] keeps values near the caller, in the
 //     process and in a store that all nodes share, and stays coherent.
 //

@@ -138,8 +138,10 @@ func (c *Cache[K, V]) endRound(ctx context.Context, r *round[K, V], values map[K
 			continue
 		}
 		a, err := c.wait(ctx, wait.flight, toGet, r.since)
-		if !gaveUp && c.mustRepeat(wait.flight, a, err, toGet, wait.late) {
-			again = append(again, wait.key)
+		if c.mustRepeat(wait.flight, a, err, toGet, wait.late) {
+			if !gaveUp {
+				again = append(again, wait.key)
+			}
 			continue
 		}
 		switch {

@@ -74,7 +74,9 @@ const (
 )
 
 // WriteBehind makes [Cache.Set] return before Save ran. A crash loses at most the
-// MaxPending values of the last Delay.
+// MaxPending values of the last Delay. This node serves an unsaved value whatever
+// happens to the layers; another one that has lost it, since somebody invalidated
+// it or the Remote had no room, loads and keeps what the source still has.
 type WriteBehind struct {
 	Delay      time.Duration // from the first unsaved Set of a batch to Save. Zero means write-through.
 	MaxBatch   int           // keys per Save. Zero means 100.

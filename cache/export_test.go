@@ -18,7 +18,6 @@ func Running[K comparable, V any](c *Cache[K, V]) (n int) {
 const (
 	MaxPending = maxPending
 	MaxStamps  = maxStamps
-	LeaseLife  = leaseLife
 )
 
 // Indexed is how many keys the index of names holds.

@@ -183,18 +183,23 @@ func TestFlightFromBeforeAGapStoresASuspect(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster := cachetest.NewCluster(1)
 		src := newSource("a", "1")
-		c, _ := node(t, cluster, config{Load: src.load, Policy: cache.Policy{TTL: time.Hour}})
+		c, n := node(t, cluster, config{Load: src.load, Policy: cache.Policy{TTL: time.Hour}})
+		other, _ := node(t, cluster, config{})
 		release := src.block()
 		waiting := async(t.Context(), c, "a")
 		synctest.Wait()
-		gaps := c.Stats().BusGaps
-		cluster.Wipe()
+		n.SetFaults(cachetest.Faults{Drop: 1})
+		require.NoError(t, other.Invalidate(t.Context(), "something"))
+		synctest.Wait()
+		n.SetFaults(cachetest.Faults{})
 		time.Sleep(1100 * time.Millisecond) // the heartbeat
-		require.Equal(t, gaps+1, c.Stats().BusGaps)
+		require.Equal(t, int64(1), c.Stats().BusGaps)
 		release()
 		assert.Equal(t, "1", (<-waiting).value)
 		e, ok := c.Peek("a")
-		assert.True(t, !ok || e.Stale, "%+v", e)
+		assert.True(t, ok && e.Stale, "%+v", e)
+		assert.Equal(t, "1", get(t, c, "a"))
+		assert.Equal(t, int64(1), c.Stats().Revalidated)
 	})
 }
 

@@ -28,6 +28,9 @@ type flight[K comparable, V any] struct {
 	spareWeight     int64
 	suspect         bool // old could not be trusted
 
+	// renews is the stale copy in L1 that begins no other refresh until this ends.
+	renews *box[V]
+
 	// old is the copy that it would replace, for conditional reads, LoadEntry, and
 	// who may take a stale value. Waiters read it while it runs.
 	old atomic.Pointer[box[V]]
@@ -56,6 +59,7 @@ type flight[K comparable, V any] struct {
 	done     chan struct{}
 	answer   answer[V]
 	err      error
+	yielded  bool // another node loads, or nobody does: who has joined must look again
 	panicked *PanicError
 	own      work
 }
@@ -276,12 +280,26 @@ func (c *Cache[K, V]) handOver(f *flight[K, V], o outcome[V], next *flight[K, V]
 	f.left = true
 	f.answer, f.err = o.answer, o.err
 	s.mu.Unlock()
+	f.release()
 	close(f.done)
 	if leaves {
 		c.works.leave(f.work)
 	}
 	c.dispose(&out, kept)
 	c.announce()
+}
+
+// release lets the copy that f was to replace begin a refresh again, where it is
+// still there: what a fenced flight brings is not stored.
+func (f *flight[K, V]) release() {
+	if f.renews == nil {
+		return
+	}
+	retry := int64(0)
+	if b := f.old.Load(); b != nil && b.meta != nil && b != f.renews {
+		retry = b.meta.retry.Load()
+	}
+	f.renews.meta.retry.CompareAndSwap(never, retry)
 }
 
 // settle does to L1 what a flight has found out, and returns the value that is

@@ -53,7 +53,10 @@ func (c *Cache[K, V]) lifetime(ttl time.Duration, tags []string, cost time.Durat
 		return h, false
 	}
 	if ttl > 0 {
-		h.fresh = max(1, ttl-time.Duration(p.Jitter*c.uniform()*float64(ttl)))
+		h.fresh = ttl
+		if p.Jitter > 0 {
+			h.fresh = max(1, ttl-time.Duration(p.Jitter*c.uniform()*float64(ttl)))
+		}
 		h.whole = time.Duration(after(int64(h.fresh), max(p.Stale, p.StaleIfError)))
 	}
 	if len(h.tags) > 0 && (h.whole == 0 || h.whole > tagLife) {

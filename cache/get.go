@@ -86,7 +86,7 @@ func (c *Cache[K, V]) renew(ctx context.Context, key K, b *box[V], now int64, lo
 		c.stats.earlyRefreshes.Add(1)
 	}
 	c.stats.refreshes.Add(1)
-	f.load = load
+	f.load, f.renews = load, b
 	go c.fly(f)
 }
 
@@ -115,13 +115,17 @@ func (c *Cache[K, V]) fetch(ctx context.Context, key K, load Loader[K, V], a aim
 // mustRepeat tells whether a caller who joined a flight cannot take its result.
 func (c *Cache[K, V]) mustRepeat(f *flight[K, V], ans answer[V], err error, a aim, late bool) bool {
 	switch {
-	case f.aim == toLookup && a != toLookup && ans.box == nil:
+	case err == nil && (ans.box == nil || f.yielded):
+		return true // it has left the load to somebody else
+	case f.aim == toLookup && a != toLookup && (ans.box == nil || ans.stale):
 		return true // it has not asked the source
-	case a == toRefresh && f.aim != toRefresh && err == nil && ans.layer != LayerSource:
+	case a == toRefresh && f.aim != toRefresh && ans.layer != LayerSource:
 		return true // it has not asked the source either
 	case late && ans.box != nil && ans.box.meta != nil && !ans.stale:
 		// A tag was invalidated after the load began and before this caller came.
 		return c.stamps.fenced(ans.box.meta.generation, ans.box.meta.tags)
+	case late && ans.box == nil && isAbsent(err):
+		return c.stamps.fenced(f.generation, c.cfg.Policy.Tags)
 	}
 	return false
 }

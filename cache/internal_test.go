@@ -2,6 +2,7 @@ package cache
 
 import (
 	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,6 +22,21 @@ func TestEnvelopeBringsBackTheHeader(t *testing.T) {
 		_, _, err = open(8, seal(7, h, nil))
 		assert.Error(t, err)
 	}
+}
+
+// T39: a key is pending, or the Clear that stands for it is held: a read in between
+// finds the one or the other.
+func TestPendingKeysStayUntilTheClearIsHeld(t *testing.T) {
+	p := pending{keys: make(map[string]pendingKey), tags: make(map[string]uint64)}
+	assert.False(t, p.add(Message{Keys: []string{"a"}}))
+	for i := range maxPending {
+		p.add(Message{Tags: []string{strconv.Itoa(i)}})
+	}
+	assert.True(t, p.clear != 0)
+	assert.True(t, p.holds("a"))
+	p.coalesce()
+	assert.False(t, p.holds("a"))
+	assert.Equal(t, int64(1), p.len())
 }
 
 func FuzzEnvelope(f *testing.F) {

@@ -212,7 +212,7 @@ func (c *Cache[K, V]) applyMessage(m Message) {
 		}
 	}
 	if m.Clear {
-		c.clearEpoch()
+		c.empty()
 	}
 }
 

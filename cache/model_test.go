@@ -170,7 +170,7 @@ func TestTableIsAMapThatForgets(t *testing.T) {
 			}()
 			random := rand.New(rand.NewPCG(seed, 1))
 			m := newModel(t, s)
-			for range 3000 {
+			for range 1500 {
 				n := random.Uint32()
 				m.step(byte(n), byte(n>>8), byte(n>>16))
 			}

@@ -52,7 +52,9 @@ func (p *pending) holds(name string) bool {
 	return ok
 }
 
-// add notes m, and tells whether it has become a Clear.
+// add notes m, and tells whether it has become a Clear. What that stands for is
+// forgotten by coalesce, when the stamps hold everything: in between, a read must
+// find the one or the other.
 func (p *pending) add(m Message) (overflow bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,10 +70,19 @@ func (p *pending) add(m Message) (overflow bool) {
 	overflow = len(p.keys)+len(p.tags) > maxPending
 	if m.Clear || overflow {
 		p.clear = p.seq
-		clear(p.keys)
-		clear(p.tags)
 	}
 	return overflow
+}
+
+// coalesce forgets what a pending Clear stands for.
+func (p *pending) coalesce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.clear != 0 {
+		clear(p.keys)
+		clear(p.tags)
+		p.count()
+	}
 }
 
 // count keeps size. mu is held.
@@ -131,6 +142,9 @@ func (c *Cache[K, V]) postponed(m Message) {
 	overflow := c.pending.add(m)
 	if c.cfg.Remote != nil {
 		c.stamps.hold(m.Tags, m.Clear || overflow)
+	}
+	if m.Clear || overflow {
+		c.pending.coalesce()
 	}
 	c.pending.holding.Unlock()
 	c.mend()

@@ -82,9 +82,10 @@ func (c *Cache[K, V]) setHere(key K, e Entry[V], weight int64) error {
 // setEverywhere saves, stores in the Remote, tells the others, and keeps the value
 // in L1 if nothing came in between.
 func (c *Cache[K, V]) setEverywhere(ctx context.Context, w *write[K, V]) error {
+	var unreached error
 	if c.cfg.Remote != nil && !c.stamps.known() && !c.health.down.Load() {
 		// What carries an old counter is dead on arrival.
-		_, _ = c.generations(ctx, nil) // if it fails, so does the Put
+		_, unreached = c.generations(ctx, nil)
 	}
 	defer c.announce()
 	c.beginSet(w)
@@ -106,7 +107,7 @@ func (c *Cache[K, V]) setEverywhere(ctx context.Context, w *write[K, V]) error {
 		c.endSet(w, nil)
 		return c.invalidateKeys(ctx, []K{w.key}, false)
 	}
-	version, err := c.spreadValue(ctx, w, h)
+	version, err := c.spreadValue(ctx, w, h, unreached)
 	now := c.clock.now()
 	b := c.box(w.entry.Value, h, version, now, c.hardEnd(now, h, err != nil && c.cfg.Remote != nil), now)
 	if spoiled := c.endSet(w, b); spoiled && c.cfg.Save != nil && err == nil {
@@ -197,10 +198,12 @@ func (c *Cache[K, V]) endSet(w *write[K, V], b *box[V]) (spoiled bool) {
 }
 
 // spreadValue puts the value into the Remote and tells the other nodes. It returns
-// the version there, or 0 if it is not sure that it has one.
-func (c *Cache[K, V]) spreadValue(ctx context.Context, w *write[K, V], h header) (version uint64, err error) {
+// the version there, or 0 if it is not sure that it has one. A Remote that has not
+// answered just now is not asked: a caller waits for one RemoteTimeout at most.
+func (c *Cache[K, V]) spreadValue(ctx context.Context, w *write[K, V], h header, unreached error) (version uint64, err error) {
 	m := Message{Keys: []string{w.name}}
-	if c.cfg.Remote != nil {
+	err = unreached
+	if err == nil && c.cfg.Remote != nil {
 		version = newVersion()
 		_, err = c.remotePut(ctx, []Fill{*c.fill(w.name, 0, version, h, w.payload)})
 	}

@@ -28,7 +28,7 @@ func TestBoundHoldsAtEveryMoment(t *testing.T) {
 			var done atomic.Bool
 			for w := range 8 {
 				writers.Go(func() {
-					for i := range 20000 {
+					for i := range 5000 {
 						putIn(tab, i*8+w, i, 1)
 					}
 				})
@@ -64,7 +64,7 @@ func TestStableKeyIsNeverMissed(t *testing.T) {
 	for w := range 4 {
 		writers.Go(func() {
 			var out removed[int, int]
-			for i := range 20000 {
+			for i := range 8000 {
 				key := stable + w + 4*(i%5000)
 				putIn(tab, key, i, 0)
 				if v, ok := valueOf(tab, key); !ok || v != i {
@@ -137,6 +137,11 @@ func TestSumOfWeightsDoesNotOverflow(t *testing.T) {
 		require.True(t, putIn(tab, k, k, math.MaxInt64-1))
 		require.True(t, tab.weight() > 0 && tab.len() == 1, "%d entries, %d heavy", tab.len(), tab.weight())
 	}
+	putIn(tab, 1, 1, math.MaxInt64/2)
+	putIn(tab, 2, 2, math.MaxInt64/2)
+	require.Equal(t, int64(2), tab.len())
+	putIn(tab, 2, 3, math.MaxInt64) // the other one has to leave
+	require.True(t, tab.weight() == math.MaxInt64 && tab.len() == 1, "%d entries, %d heavy", tab.len(), tab.weight())
 	require.NoError(t, walk(tab))
 }
 

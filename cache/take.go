@@ -86,6 +86,7 @@ func (c *Cache[K, V]) takeNothing(f *flight[K, V], r *found[V]) step {
 // looked for soon.
 func (c *Cache[K, V]) endHeld(f *flight[K, V]) {
 	b := f.old.Load()
+	f.yielded = true
 	o := outcome[V]{answer: answer[V]{box: b, layer: LayerRemote}}
 	if b != nil && b.meta != nil {
 		b.meta.retry.Store(c.clock.now() + int64(pollMax))
@@ -148,6 +149,7 @@ func (c *Cache[K, V]) flyLeased(fs []*flight[K, V]) {
 	s.mu.Unlock()
 	if detached {
 		c.releaseLease(f)
+		f.yielded = true
 		c.finish(f, outcome[V]{})
 		return
 	}

@@ -1,6 +1,7 @@
 package eventsource
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -139,7 +140,8 @@ func (c *Codec[E]) decode(r *Recorded, s scratch) (e E, err error) {
 		return e, fmt.Errorf("%w: schema %d of %q, the newest here is %d", ErrUnknownType, schema, r.Type, f.schemas)
 	}
 	if schema <= len(f.upcasts) {
-		if f, data, err = c.upcast(f, schema, data); err != nil {
+		// A copy: a Func that changes it against its doc must not change the store.
+		if f, data, err = c.upcast(f, schema, bytes.Clone(data)); err != nil {
 			return e, err
 		}
 	}

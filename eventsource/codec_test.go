@@ -2,8 +2,10 @@ package eventsource_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -198,4 +200,58 @@ func TestEventsOfOneFoldShareNothing(t *testing.T) {
 		list{Names: []string{"c"}, Of: map[string]int{"b": 2}},
 		list{},
 	}, all)
+}
+
+// Fold reads a Memory without copies. It comes to the same as over any other
+// store, and to the same last event.
+func TestFoldOfMemoryIsThatOfAnyStore(t *testing.T) {
+	m := eventsource.NewMemory()
+	for i := range 40 {
+		e, err := accounts.Encode(deposited{i})
+		require.NoError(t, err)
+		e.Stream, e.Tags, e.Meta = fmt.Sprint("s", i%3), []string{"a", fmt.Sprint("b", i%2)}, map[string]string{"n": fmt.Sprint(i), "": "x"}
+		if i%4 == 0 {
+			e.ID, e.Meta = fmt.Sprint("id-", i), nil
+		}
+		_, err = m.Append(t.Context(), []eventsource.Event{e})
+		require.NoError(t, err)
+	}
+	queries := []eventsource.Query{nil, eventsource.All(), eventsource.Stream("s1"), {{Tags: []string{"b1"}}, {Streams: []string{"s2"}}}, {{IDs: []string{"id-8"}}}}
+	options := []eventsource.ReadOptions{{}, {Limit: 5}, {After: 7, UpTo: 30}, {AfterVersion: 2, UpToVersion: 4}, {AfterVersion: 2, Limit: 3}, {Limit: -1}, {Backward: true}}
+	for _, q := range queries {
+		for _, o := range options {
+			want, wantLast, wantErr := eventsource.Fold(t.Context(), &hooked{Memory: m}, accounts, q, o, account{}, evolveAccount)
+			got, last, err := eventsource.Fold(t.Context(), m, accounts, q, o, account{}, evolveAccount)
+			assert.Equal(t, want, got)
+			assert.Equal(t, wantLast, last)
+			assert.Equal(t, fmt.Sprint(wantErr), fmt.Sprint(err))
+		}
+	}
+	stop := errors.New("stop")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	got, last, err := eventsource.Fold(ctx, m, accounts, eventsource.All(), eventsource.ReadOptions{}, account{}, func(a account, e accountEvent) account {
+		if a.Events == 9 {
+			cancel(stop)
+		}
+		return evolveAccount(a, e)
+	})
+	assert.ErrorIs(t, err, stop)
+	assert.Equal(t, 10, got.Events)
+	assert.Equal(t, "9", last.Meta["n"])
+}
+
+// T8: an upcast that changes the data that it is given changes no store.
+func TestUpcastsGetACopy(t *testing.T) {
+	c := eventsource.NewCodec(map[string]accountEvent{"account.deposited": deposited{}}, eventsource.Upcast{
+		Type: "account.deposited", Schema: 1, Func: func(data []byte) ([]byte, error) {
+			return append(data[:0], `{"cents":8}`...), nil
+		},
+	})
+	m := eventsource.NewMemory()
+	put(t, m, "a", deposited{7})
+	before := read(t, m, eventsource.All())
+	state, _, err := eventsource.Fold(t.Context(), m, c, eventsource.All(), eventsource.ReadOptions{}, account{}, evolveAccount)
+	require.NoError(t, err)
+	assert.Equal(t, 8, state.Balance)
+	assert.Equal(t, before, read(t, m, eventsource.All()))
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/keelson-go/keelson/eventsource/internal/wiring"
 )
 
 // deliver has a batch applied; after MaxAttempts failures event by event, since
@@ -122,10 +124,18 @@ func (w *worker) verdict(b Batch, failed bool, err error) error {
 		return context.Cause(w.rest)
 	case !failed && isFinal(err):
 		return err
-	case failed && errors.Is(err, ErrInvalid) && (w.p.Park == nil || w.p.MaxAttempts == 0):
+	case failed && w.hopeless(err):
 		return &finalError{fmt.Errorf("eventsource: projection %s, batch up to position %d: %w", w.p.Name, b.Through, err)}
 	}
 	return nil
+}
+
+// hopeless tells of an error of Apply whether no repeat can help, and no Park.
+func (w *worker) hopeless(err error) bool {
+	if _, wrong := errors.AsType[*wiring.Error](err); wrong {
+		return true
+	}
+	return errors.Is(err, ErrInvalid) && (w.p.Park == nil || w.p.MaxAttempts == 0)
 }
 
 // rested waits for Backoff and returns b with fresh copies of its events, since

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/eventsource/internal/wiring"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -112,7 +113,8 @@ func TestBackoffCountsFailures(t *testing.T) {
 		r := start(t.Context(), p, m, l)
 		for range 2 {
 			begin := time.Now()
-			require.NoError(t, p.WaitFor(t.Context(), l, fill(t, m, 1, 2)))
+			last := put(t, m, "s0", deposited{1}, deposited{2}).Last // at once: one batch
+			require.NoError(t, p.WaitFor(t.Context(), l, last))
 			assert.True(t, time.Since(begin) >= 3*time.Second)
 		}
 		assert.Equal(t, []int{1, 2, 3, 1, 2, 3}, asked)
@@ -173,8 +175,7 @@ func TestPoisonWithoutParkEndsRun(t *testing.T) {
 	})
 }
 
-// A wrong call, such as InTx with the Checkpoints of another database, is not
-// repeated for ever.
+// Without Park a wrong call is not repeated for ever.
 func TestInvalidFromApplyEndsRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := eventsource.NewMemory()
@@ -185,6 +186,34 @@ func TestInvalidFromApplyEndsRun(t *testing.T) {
 		}
 		assert.ErrorIs(t, p.Run(t.Context(), m, m), eventsource.ErrInvalid)
 	})
+}
+
+// A program that is put together wrongly, such as InTx without its Store as
+// Checkpoints, fails on every event. None is parked for it.
+func TestWrongWiringEndsRunAndParksNothing(t *testing.T) {
+	for _, batch := range []int{1, 512} {
+		synctest.Test(t, func(t *testing.T) {
+			m := eventsource.NewMemory()
+			fill(t, m, 1, 3)
+			p := balances(1)
+			p.BatchSize, p.MaxAttempts = batch, 2
+			p.Park = func(_ context.Context, r eventsource.Recorded, _ error) error {
+				t.Error("parked: ", r.Position)
+				return nil
+			}
+			p.Apply = func(context.Context, eventsource.Batch) error {
+				return fmt.Errorf("apply: %w", &wiring.Error{Err: fmt.Errorf("%w: no transaction", eventsource.ErrInvalid)})
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			err := p.Run(ctx, m, m)
+			assert.ErrorIs(t, err, eventsource.ErrInvalid)
+			assert.Contains(t, err.Error(), "no transaction")
+			cp, err := m.LoadCheckpoint(t.Context(), "projection/balances@1/0")
+			require.NoError(t, err)
+			assert.Equal(t, eventsource.Position(0), cp.Position)
+		})
+	}
 }
 
 // T22: a store with transactions learns within Apply that it is fenced. That is

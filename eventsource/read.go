@@ -55,17 +55,17 @@ const (
 
 func (m *Memory) reader(q Query, o ReadOptions) *reader {
 	head := m.head.Load()
-	after, upTo := min(o.After, Position(head)), Position(head)
+	after, upTo := uint32(min(o.After, Position(head))), head
 	if o.UpTo > 0 {
-		upTo = min(upTo, o.UpTo)
+		upTo = uint32(min(Position(upTo), o.UpTo))
 	}
 	if !o.AsOf.IsZero() {
 		upTo = min(upTo, m.asOf(o.AsOf.UnixMicro(), head))
 	}
 	if len(q) == 1 && len(q[0].Streams) == 1 {
-		after, upTo = m.versions(q[0].Streams[0], o, after, upTo)
+		after, upTo = m.index.Versions(q[0].Streams[0], o.AfterVersion, o.UpToVersion, after, upTo)
 	}
-	r := &reader{m: m, o: o, left: o.Limit, size: firstBatch, cursor: index.NewCursor(uint32(after), uint32(upTo), o.Backward)}
+	r := &reader{m: m, o: o, left: o.Limit, size: firstBatch, cursor: index.NewCursor(after, upTo, o.Backward)}
 	if o.Limit == 0 {
 		r.left = int(head)
 	}
@@ -76,29 +76,10 @@ func (m *Memory) reader(q Query, o ReadOptions) *reader {
 	return r
 }
 
-// versions narrows the bounds of a read of one stream: a version is a place in
-// its list, so that the end of a long stream costs no more than a short one.
-func (m *Memory) versions(stream string, o ReadOptions, after, upTo Position) (Position, Position) {
-	list := m.index.Streams.Find(stream)
-	if list == nil || stream == "" {
-		return after, upTo
-	}
-	positions := list.Positions()
-	if v := o.AfterVersion; v > uint64(len(positions)) {
-		after = upTo
-	} else if v > 0 {
-		after = max(after, Position(positions[v-1]))
-	}
-	if v := o.UpToVersion; v > 0 && v <= uint64(len(positions)) {
-		upTo = min(upTo, Position(positions[v-1]))
-	}
-	return after, upTo
-}
-
 // asOf returns the last position at a time, found by halving since time does
 // not decrease.
-func (m *Memory) asOf(micros int64, head uint32) Position {
-	return Position(sort.Search(int(head), func(i int) bool { return m.slabs.at(uint32(i)+1).micros() > micros }))
+func (m *Memory) asOf(micros int64, head uint32) uint32 {
+	return uint32(sort.Search(int(head), func(i int) bool { return m.slabs.at(uint32(i)+1).micros() > micros }))
 }
 
 // next returns the next batch, empty at the end. First it finds the events and

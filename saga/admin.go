@@ -214,7 +214,7 @@ func (m *machine) resolution(r Resolution) (Record, error) {
 		}
 		if i >= 0 {
 			rec.Step = m.g.nodes[i].name
-			if r.Action == ResolveSkip && !m.back && !m.g.nodes[i].before {
+			if r.Action == ResolveSkip && !m.back && !m.g.nodes[i].before && i != m.g.pivot {
 				return rec, fmt.Errorf("%w: %s of %s cannot count as refused", ErrPastPivot, rec.Step, m.id)
 			}
 		}
@@ -289,11 +289,11 @@ func (c *Coordinator) alone(ctx context.Context, id string, decide func(*machine
 	rec.State = m.state
 	s.Owner = owner
 	w := Write{Summary: summarize(s, m), Records: []Record{rec}, Read: m.read, Release: true}
-	v, err := c.writes.commit(ctx, w)
+	v, err := c.writes.commit(ctx, &pending{write: w})
 	if err = errors.Join(err, v.Err); err != nil {
 		return fmt.Errorf("saga: %s of %s: %w", rec.Kind, id, err)
 	}
-	c.announce(id)
+	c.announce(id, nil)
 	c.nudge()
 	return nil
 }

@@ -122,11 +122,26 @@ func (r *refusal) Retryable() bool { return false }
 //
 // A signal that came earlier ends the wait at once.
 func Await(signal string, d time.Duration) error {
+	if !validName(signal) {
+		return &misnamed{signal}
+	}
+	return await(signal, d)
+}
+
+func await(signal string, d time.Duration) error {
 	return &parking{signal: signal, wait: max(d, 0), always: d <= 0}
 }
 
 // Sleep parks the step for d; the call then runs again with TimedOut.
 func Sleep(d time.Duration) error { return &parking{wait: max(d, 0)} }
+
+// misnamed: no signal can have this name, so the wait would never end.
+type misnamed struct{ name string }
+
+func (m *misnamed) Error() string {
+	return fmt.Sprintf("saga: Await: signal name is %.80q: want 1 to 64 letters, digits, '.', '_', '-'", m.name)
+}
+func (m *misnamed) Retryable() bool { return false }
 
 type parking struct {
 	signal string
@@ -148,7 +163,7 @@ func (p *parking) Retryable() bool { return false }
 // look at Done, and what package context makes of it where it does. That one
 // carries the cause and is the parent of contexts derived from this one.
 type callContext struct {
-	base     context.Context // Serve's, for its values
+	values   context.Context // Serve's
 	call     Call
 	deadline time.Time // zero: none
 
@@ -193,7 +208,7 @@ func (c *callContext) std() context.Context {
 	if c.inner != nil {
 		return c.inner
 	}
-	ctx := context.WithoutCancel(c.base)
+	ctx := context.WithoutCancel(c.values)
 	if !c.deadline.IsZero() {
 		ctx, c.stop = context.WithDeadline(ctx, c.deadline)
 	}

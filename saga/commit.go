@@ -26,6 +26,8 @@ type committer struct {
 	leading bool
 
 	commits, writes uint64
+
+	batch []Write // of the leader, used again
 }
 
 type pending struct {
@@ -36,10 +38,19 @@ type pending struct {
 	settled bool          // woken with a result, else to lead
 }
 
-// commit stores one write. An error means that its outcome is unknown.
-func (c *committer) commit(ctx context.Context, w Write) (Verdict, error) {
-	p := &pending{write: w}
+// commit stores one write. An error means that its outcome is unknown, and p may be
+// committed again.
+func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
+	p.woken, p.settled, p.err = nil, false, nil
 	c.mu.Lock()
+	if !c.leading && len(c.queue) == 0 { // alone: no batch to make
+		c.leading = true
+		c.mu.Unlock()
+		one := [1]*pending{p}
+		c.store1(ctx, one[:])
+		c.pass(nil, p)
+		return p.verdict, p.err
+	}
 	c.queue = append(c.queue, p)
 	if c.leading {
 		p.woken = make(chan struct{})
@@ -104,13 +115,15 @@ func (c *committer) store1(ctx context.Context, batch []*pending) {
 }
 
 func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
-	writes := make([]Write, len(batch))
-	for i, p := range batch {
-		writes[i] = p.write
+	writes := c.batch[:0] // there is one leader, and no store keeps the slice
+	for _, p := range batch {
+		writes = append(writes, p.write)
 	}
 	verdicts, err := c.store.Commit(ctx, writes)
-	if err == nil && len(verdicts) != len(writes) {
-		err = fmt.Errorf("saga: the store gave %d verdicts on %d writes", len(verdicts), len(writes))
+	clear(writes)
+	c.batch = writes[:0]
+	if err == nil && len(verdicts) != len(batch) {
+		err = fmt.Errorf("saga: the store gave %d verdicts on %d writes", len(verdicts), len(batch))
 	}
 	if err == nil {
 		c.mu.Lock()
@@ -123,14 +136,18 @@ func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
 		return
 	}
 	if *budget--; len(batch) == 1 || *budget <= 0 || ctx.Err() != nil {
-		for _, p := range batch {
-			p.err = err
+		for i, p := range batch {
+			if p.err = err; i > 0 && ctx.Err() != nil {
+				p.err = errLeaderGone // not its own context: it commits again
+			}
 		}
 		return
 	}
 	c.halve(ctx, batch[:len(batch)/2], budget)
 	c.halve(ctx, batch[len(batch)/2:], budget)
 }
+
+var errLeaderGone = errors.New("saga: the commit was cancelled")
 
 // final errors say of themselves that no repeat helps.
 func final(err error) bool {

@@ -97,7 +97,8 @@ type Coordinator struct {
 	mu       sync.Mutex
 	programs map[string]map[int]*program // by name and version
 	server   *server                     // while Serve runs
-	waiters  map[string][]chan struct{}  // of sagas that somebody waits for
+	waiters  map[string][]chan *ending   // of sagas that somebody waits for
+	strays   map[string][]*flight        // calls still running here whose saga went on without them
 	looked   time.Time                   // when a waiter last looked for all
 }
 
@@ -113,7 +114,8 @@ func New(store Store, cfg Config) (*Coordinator, error) {
 	}
 	return &Coordinator{
 		cfg: cfg, store: store, writes: committer{store: store},
-		programs: map[string]map[int]*program{}, waiters: map[string][]chan struct{}{},
+		programs: map[string]map[int]*program{}, waiters: map[string][]chan *ending{},
+		strays: map[string][]*flight{},
 	}, nil
 }
 
@@ -129,7 +131,6 @@ type program struct {
 	g       *graph
 	isChild atomic.Bool // some Sub starts it: its parent is told when it ends
 	decode  func(data []byte) (any, error)
-	encode  func(v any) ([]byte, error)
 	do      func(step int, ctx context.Context, v any) error
 	undo    func(step int, ctx context.Context, v any) error
 }

@@ -104,7 +104,7 @@ type note struct {
 	Await  string          `json:"await,omitempty"`  // park: the signal
 	Always bool            `json:"always,omitempty"` // park: without an end in time
 	Open   []string        `json:"open,omitempty"`   // turning records: whose Do is running
-	Turn   bool            `json:"turn,omitempty"`   // fail: the last attempt
+	Turn   bool            `json:"turn,omitempty"`   // fail: the last attempt; cancel: in time
 	Stuck  bool            `json:"stuck,omitempty"`  // fail, refuse, undofail: no way on
 	Delta  json.RawMessage `json:"delta,omitempty"`  // resolve: of the patch
 	As     *Resolution     `json:"as,omitempty"`     // resolve
@@ -141,10 +141,9 @@ func (m *machine) apply(r Record) error {
 	switch r.Kind {
 	case kindStart, kindDone, kindUndone, kindSignal, kindWake, kindResume:
 	default:
-		if len(r.Data) > 0 {
-			if err := json.Unmarshal(r.Data, &n); err != nil {
-				return fmt.Errorf("saga: data of %s: %w", r.Kind, err)
-			}
+		var err error
+		if n, err = noteOf(r); err != nil {
+			return err
 		}
 	}
 	if err := m.change(r, i, n); err != nil {
@@ -152,6 +151,15 @@ func (m *machine) apply(r Record) error {
 	}
 	m.state = m.stand()
 	return nil
+}
+
+func noteOf(r Record) (n note, err error) {
+	if len(r.Data) > 0 {
+		if err := json.Unmarshal(r.Data, &n); err != nil {
+			return n, fmt.Errorf("saga: data of %s: %w", r.Kind, err)
+		}
+	}
+	return n, nil
 }
 
 func (m *machine) change(r Record, i int, n note) (err error) {
@@ -178,12 +186,17 @@ func (m *machine) change(r Record, i int, n note) (err error) {
 	case kindWake:
 		m.wakes(i, r.Code, r.Data)
 	case kindSignal:
+		m.read++
 		m.signals = append(m.signals, signal{r.Code, r.Data})
 	case kindCancel, kindDeadline:
-		if m.mayTurn() {
+		if r.Kind == kindCancel {
+			m.read++
+		}
+		if n.Turn {
 			m.turn(failure{m.first(), codeFor(r.Kind), r.Error}, n.Open)
 		}
 	case kindReverse:
+		m.failed = failure{} // one that was resolved is not why
 		m.turn(failure{"", "reversed", r.Error}, nil)
 	case kindUndone:
 		m.steps[i].status, m.steps[i].stuck = undone, false
@@ -346,126 +359,7 @@ func (m *machine) halts(r Record) {
 			s.tainted = s.tainted || !m.back
 		}
 	}
-}
-
-// ready: Do may run, but for a wait.
-func (m *machine) ready(i int) bool {
-	if m.back || m.steps[i].status != idle || m.steps[i].stuck {
-		return false
+	if i := m.g.index(r.Step); i >= 0 && r.Code == "hung" {
+		m.steps[i].stuck = true // also where there is nothing to undo: it still runs
 	}
-	for _, j := range m.g.nodes[i].after {
-		if m.steps[j].status != done {
-			return false
-		}
-	}
-	return true
-}
-
-func (m *machine) waits(i int) bool {
-	c := &m.steps[i].call
-	return c.parked || !c.wake.IsZero()
-}
-
-// toUndo: there is, or may be, an effect to take back.
-func (m *machine) toUndo(i int) bool {
-	s := &m.steps[i]
-	return m.back && m.g.nodes[i].hasUndo && (s.status == done || s.status == unknown)
-}
-
-// undoable: Undo may run, but for a wait and running Dos. Whoever builds on the
-// step is undone before it.
-func (m *machine) undoable(i int) bool {
-	if !m.toUndo(i) || m.steps[i].stuck {
-		return false
-	}
-	for _, j := range m.g.nodes[i].below {
-		if m.toUndo(j) || m.steps[j].open {
-			return false
-		}
-	}
-	return true
-}
-
-// mayTurn: Cancel and Deadline have no effect once the pivot has begun.
-func (m *machine) mayTurn() bool {
-	if m.back || m.pivoted || m.state.Ended() || m.state == Stuck {
-		return false
-	}
-	return m.g.pivot < 0 || !m.ready(m.g.pivot)
-}
-
-// stand derives the state.
-func (m *machine) stand() State {
-	if m.ended {
-		return Abandoned
-	}
-	if m.back {
-		return m.standBack()
-	}
-	active, waiting, all := false, true, true
-	for i := range m.steps {
-		all = all && m.steps[i].status == done
-		if m.ready(i) {
-			active = true
-			waiting = waiting && m.waits(i)
-		}
-	}
-	switch {
-	case all:
-		return Completed
-	case !active:
-		return Stuck
-	case waiting:
-		return Waiting
-	default:
-		return Running
-	}
-}
-
-func (m *machine) standBack() State {
-	stuck, leaves := false, false
-	for i := range m.steps {
-		s := &m.steps[i]
-		if s.open || m.undoable(i) {
-			return Compensating
-		}
-		stuck = stuck || s.stuck
-		leaves = leaves || s.status == left
-	}
-	switch {
-	case stuck:
-		return Stuck
-	case leaves:
-		return Abandoned
-	default:
-		return Compensated
-	}
-}
-
-// first names the first unfinished call: the one that is stuck, else one that may
-// run.
-func (m *machine) first() string {
-	for i := range m.steps {
-		if m.steps[i].stuck {
-			return m.g.nodes[i].name
-		}
-	}
-	for i := range m.steps {
-		if m.ready(i) || m.undoable(i) || m.steps[i].open {
-			return m.g.nodes[i].name
-		}
-	}
-	return ""
-}
-
-// leftovers names the steps whose effect is, or may be, there.
-func (m *machine) leftovers() (names []string) {
-	for i, n := range m.g.nodes {
-		s := m.steps[i]
-		there := s.status == done || s.status == unknown || s.open || s.status == idle && s.tainted
-		if s.status == left || n.hasUndo && there {
-			names = append(names, n.name)
-		}
-	}
-	return names
 }

@@ -75,6 +75,8 @@ type graph struct {
 	resumes  []int
 	deadline time.Duration
 	shape    string
+	words    string // outline
+	first    string // a step that may begin
 	nodes    []node
 	pivot    int  // index, or -1
 	chain    bool // each step waits for the one before
@@ -172,7 +174,8 @@ func compile[S any](d Definition[S]) (*graph, error) {
 			}
 		}
 	}
-	g.shape = g.hash()
+	g.shape, g.words = g.hash(), g.outline()
+	g.first = newMachine(g, "").first()
 	return g, nil
 }
 
@@ -300,11 +303,11 @@ func (g *graph) outline() string {
 // each step that it names is here with the Undo it had, and no new step comes
 // before one that is done.
 func (g *graph) continues(outline string, m *machine) error {
-	if outline == g.outline() {
+	if outline == g.words {
 		return nil
 	}
 	old := map[string]string{}
-	for _, word := range strings.Fields(outline) {
+	for word := range strings.FieldsSeq(outline) {
 		name := strings.TrimRight(word, "+!")
 		old[name] = word[len(name):]
 	}

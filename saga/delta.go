@@ -18,38 +18,58 @@ import (
 
 type field struct{ key, value []byte } // key with its quotes
 
+// differ computes changes; what it returns is overwritten by the next.
+type differ struct {
+	before, after []field
+	set, unset    []byte
+	out           []byte
+}
+
 // delta is the change from old to now, nil if there is none.
-func delta(old, now json.RawMessage) json.RawMessage {
+func (d *differ) delta(old, now []byte) []byte {
 	if bytes.Equal(old, now) {
 		return nil
 	}
-	before, ok := fields(old)
-	after, ok2 := fields(now)
-	if !ok || !ok2 {
-		return append(append([]byte(`{"whole":`), now...), '}')
+	if d.before == nil {
+		room := make([]field, 16)
+		d.before, d.after = room[:0:8], room[8:8]
 	}
-	var set, unset []byte
-	for i, f := range after {
-		if was, there := find(before, f.key, i); there && bytes.Equal(was, f.value) {
+	var ok, ok2 bool
+	d.before, ok = fields(d.before[:0], old)
+	d.after, ok2 = fields(d.after[:0], now)
+	if !ok || !ok2 {
+		return d.join(`{"whole":`, now, `}`)
+	}
+	d.set, d.unset = d.set[:0], d.unset[:0]
+	for i, f := range d.after {
+		if was, there := find(d.before, f.key, i); there && bytes.Equal(was, f.value) {
 			continue
 		}
-		set = appendField(set, f)
+		d.set = appendField(d.set, f)
 	}
-	for i, f := range before {
-		if _, there := find(after, f.key, i); !there {
-			unset = append(append(unset, ','), f.key...)
+	for i, f := range d.before {
+		if _, there := find(d.after, f.key, i); !there {
+			d.unset = append(append(d.unset, ','), f.key...)
 		}
 	}
 	switch {
-	case set == nil && unset == nil: // only the order differs
+	case len(d.set) == 0 && len(d.unset) == 0: // only the order differs
 		return nil
-	case unset == nil:
-		return slices.Concat([]byte(`{"set":{`), set[1:], []byte(`}}`))
-	case set == nil:
-		return slices.Concat([]byte(`{"unset":[`), unset[1:], []byte(`]}`))
+	case len(d.unset) == 0:
+		return d.join(`{"set":{`, d.set[1:], `}}`)
+	case len(d.set) == 0:
+		return d.join(`{"unset":[`, d.unset[1:], `]}`)
 	default:
-		return slices.Concat([]byte(`{"set":{`), set[1:], []byte(`},"unset":[`), unset[1:], []byte(`]}`))
+		out := append(d.join(`{"set":{`, d.set[1:], `},"unset":[`), d.unset[1:]...)
+		return append(out, `]}`...)
 	}
+}
+
+func (d *differ) join(before string, middle []byte, after string) []byte {
+	d.out = append(d.out[:0], before...)
+	d.out = append(d.out, middle...)
+	d.out = append(d.out, after...)
+	return d.out
 }
 
 func appendField(to []byte, f field) []byte {
@@ -90,11 +110,11 @@ func patch(old, d json.RawMessage) (json.RawMessage, error) {
 	if c.Whole != nil {
 		return c.Whole, nil
 	}
-	before, ok := fields(old)
+	before, ok := fields(nil, old)
 	if !ok {
 		return nil, errors.New("saga: delta of fields, and the value is no object")
 	}
-	set, ok := fields(c.Set)
+	set, ok := fields(nil, c.Set)
 	if !ok && c.Set != nil {
 		return nil, errors.New("saga: delta: set is no object")
 	}
@@ -128,7 +148,7 @@ func changed(d json.RawMessage) (names []string, whole bool) {
 	if json.Unmarshal(d, &c) != nil || c.Whole != nil {
 		return nil, true
 	}
-	set, _ := fields(c.Set)
+	set, _ := fields(nil, c.Set)
 	for _, f := range set {
 		names = append(names, unquote(f.key))
 	}
@@ -140,21 +160,20 @@ func unquote(key []byte) (name string) {
 	return name
 }
 
-// fields splits a compact object into its top level; false for anything else.
-func fields(data []byte) (all []field, ok bool) {
+// fields appends the top level of a compact object to all; false for anything else.
+func fields(all []field, data []byte) ([]field, bool) {
 	if len(data) < 2 || data[0] != '{' || data[len(data)-1] != '}' {
-		return nil, false
+		return all, false
 	}
-	all = make([]field, 0, 8)
 	for rest := data[1:]; rest[0] != '}'; {
 		end := valueEnd(rest)
 		if end >= len(rest) || rest[0] != '"' || rest[end] != ':' {
-			return nil, false
+			return all, false
 		}
 		f := field{key: rest[:end]}
 		rest = rest[end+1:]
 		if end = valueEnd(rest); end == 0 || end >= len(rest) {
-			return nil, false
+			return all, false
 		}
 		f.value = rest[:end]
 		all = append(all, f)
@@ -162,7 +181,7 @@ func fields(data []byte) (all []field, ok bool) {
 			rest = rest[1:]
 		}
 		if len(rest) == 0 {
-			return nil, false
+			return all, false
 		}
 	}
 	return all, true

@@ -12,27 +12,25 @@ type agenda struct {
 }
 
 // due tells what there is to do now, given which steps' calls are running here.
-func (m *machine) due(now time.Time, running func(step int) bool) (a agenda) {
+//
+// The slices of a are used again.
+func (m *machine) due(now time.Time, running flights, a *agenda) {
+	*a = agenda{calls: a.calls[:0], woken: a.woken[:0], signals: a.signals[:0]}
 	if m.state.Ended() || m.state == Stuck {
-		return a
-	}
-	at := func(t time.Time) {
-		if a.next.IsZero() || t.Before(a.next) {
-			a.next = t
-		}
+		return
 	}
 	if m.g.deadline > 0 && m.mayTurn() {
 		end := m.started.Add(m.g.deadline)
 		if a.deadline = !now.Before(end); a.deadline {
-			return a
+			return
 		}
-		at(end)
+		a.at(end)
 	}
 	if m.back && m.doing(running) {
-		return a // no Undo before every Do has returned
+		return // no Undo before every Do has returned
 	}
 	for i := range m.steps {
-		if running(i) || !m.ready(i) && !m.undoable(i) {
+		if running.has(i) || !m.ready(i) && !m.undoable(i) {
 			continue
 		}
 		switch c := &m.steps[i].call; {
@@ -40,20 +38,25 @@ func (m *machine) due(now time.Time, running func(step int) bool) (a agenda) {
 			a.signals = append(a.signals, i)
 		case c.parked && c.forever:
 		case now.Before(c.wake):
-			at(c.wake)
+			a.at(c.wake)
 		case c.parked:
 			a.woken = append(a.woken, i)
 		default:
 			a.calls = append(a.calls, i)
 		}
 	}
-	return a
+}
+
+func (a *agenda) at(t time.Time) {
+	if a.next.IsZero() || t.Before(a.next) {
+		a.next = t
+	}
 }
 
 // doing: a Do that was running when the saga turned still is.
-func (m *machine) doing(running func(int) bool) bool {
+func (m *machine) doing(running flights) bool {
 	for i := range m.steps {
-		if m.steps[i].open && running(i) {
+		if m.steps[i].open && running.has(i) {
 			return true
 		}
 	}

@@ -2,11 +2,9 @@ package saga
 
 import (
 	"bytes"
-	"cmp"
 	"container/heap"
 	"context"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -94,19 +92,20 @@ func (m *Memory) create(h *held, w *Write, now time.Time) Verdict {
 	}
 	h = &held{Summary: Summary{ID: w.Summary.ID, Epoch: 1, Started: now}, place: -1}
 	m.sagas[h.ID] = h
-	m.store(h, w, now)
-	if h.Owner != "" && m.owners[h.Owner] == nil {
-		h.Owner = ""
-		h.WakeAt = now
+	if !w.Release && m.owners[w.Summary.Owner] != nil {
+		h.Owner = w.Summary.Owner
 	}
-	m.place(h)
+	m.store(h, w, now)
 	return Verdict{At: now}
 }
 
-// store takes the write over.
+// store takes the write over. Who holds the saga goes on holding it, whatever the
+// write says; nobody does if the writer's lease ran out and the saga was not
+// claimed since.
 func (m *Memory) store(h *held, w *Write, now time.Time) {
 	s := w.Summary
 	s.Epoch, s.Mail, s.Claims, s.Started, s.Updated = h.Epoch, h.Mail, 0, h.Started, now
+	s.Owner = h.Owner
 	for _, r := range w.Records {
 		r.Saga, r.Name, r.At = "", "", now
 		h.log = append(h.log, r)
@@ -120,13 +119,13 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 	s.WakeAt = time.Time{}
 	if w.Release {
 		s.Owner = ""
-		switch {
-		case s.State.Ended() || s.State == Stuck:
-		case len(h.mail) > 0:
-			s.WakeAt = now
-		case w.WakeIn >= 0:
-			s.WakeAt = now.Add(w.WakeIn)
-		}
+	}
+	switch {
+	case s.Owner != "" || s.State.Ended() || s.State == Stuck:
+	case !w.Release || len(h.mail) > 0:
+		s.WakeAt = now
+	case w.WakeIn >= 0:
+		s.WakeAt = now.Add(w.WakeIn)
 	}
 	h.Summary = s
 	m.place(h)
@@ -277,111 +276,6 @@ func (m *Memory) claimDue(w *Work, l Lease, now time.Time) {
 	}
 }
 
-// Post implements [Store].
-func (m *Memory) Post(ctx context.Context, id string, r Record) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.sagas[id]
-	switch {
-	case h == nil:
-		return ErrNotFound
-	case r.Key != "" && h.keys[r.Key]:
-		return nil
-	case h.State.Ended():
-		return ErrTerminal
-	case len(h.mail) >= maxUnread:
-		return fmt.Errorf("%w: %s has %d unread messages", ErrConflict, id, len(h.mail))
-	}
-	now := time.Now().UTC().Round(0)
-	h.Mail++
-	r.Saga, r.Name, r.Seq, r.At, r.Data = "", "", h.Mail, now, bytes.Clone(r.Data)
-	if r.Key != "" {
-		if h.keys == nil {
-			h.keys = map[string]bool{}
-		}
-		h.keys[r.Key] = true
-	}
-	h.mail = append(h.mail, r)
-	if o := m.owners[h.Owner]; o != nil {
-		o.mail[id] = true
-	} else if h.State != Stuck {
-		m.leave(h)
-		h.WakeAt = now
-		m.place(h)
-	}
-	return nil
-}
-
-// Load implements [Store].
-func (m *Memory) Load(ctx context.Context, id string) (Summary, []Record, []Record, error) {
-	if ctx.Err() != nil {
-		return Summary{}, nil, nil, context.Cause(ctx)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.sagas[id]
-	if h == nil {
-		return Summary{}, nil, nil, ErrNotFound
-	}
-	return h.Summary, copies(h, h.log), copies(h, h.mail), nil
-}
-
-func copies(h *held, records []Record) []Record {
-	out := slices.Clone(records)
-	for i := range out {
-		out[i].Saga, out[i].Name, out[i].Data = h.ID, h.Name, bytes.Clone(out[i].Data)
-	}
-	return out
-}
-
-// List implements [Store].
-func (m *Memory) List(ctx context.Context, f Filter) iter.Seq2[Summary, error] {
-	return func(yield func(Summary, error) bool) {
-		n := 0
-		for _, id := range m.ids(f) {
-			if ctx.Err() != nil {
-				yield(Summary{}, context.Cause(ctx))
-				return
-			}
-			s, ok := m.match(id, f)
-			if !ok {
-				continue
-			}
-			if n++; !yield(s, nil) || n == f.Limit {
-				return
-			}
-		}
-	}
-}
-
-func (m *Memory) ids(f Filter) []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(f.IDs) > 0 {
-		ids := slices.Clone(f.IDs)
-		slices.Sort(ids)
-		return slices.Compact(ids)
-	}
-	return slices.Sorted(maps.Keys(m.sagas))
-}
-
-func (m *Memory) match(id string, f Filter) (Summary, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.sagas[id]
-	ok := h != nil && id > f.After &&
-		(len(f.Names) == 0 || slices.Contains(f.Names, h.Name)) &&
-		(len(f.States) == 0 || slices.Contains(f.States, h.State)) &&
-		(f.Idle <= 0 || time.Since(h.Updated) >= f.Idle)
-	if !ok {
-		return Summary{}, false
-	}
-	return h.Summary, true
-}
-
 // Purge forgets ended sagas whose last commit is at least olderThan ago, at most
 // limit of them, and returns how many. Their ids are free again.
 func (m *Memory) Purge(ctx context.Context, olderThan time.Duration, limit int) (n int, err error) {
@@ -401,47 +295,4 @@ func (m *Memory) Purge(ctx context.Context, olderThan time.Duration, limit int) 
 		}
 	}
 	return n, nil
-}
-
-// dueQueue is a heap of unowned sagas by when they are due.
-type dueQueue []*held
-
-func (h *held) before(other *held) bool {
-	return cmp.Or(h.WakeAt.Compare(other.WakeAt), cmp.Compare(h.ID, other.ID)) < 0
-}
-
-func (q dueQueue) Len() int           { return len(q) }
-func (q dueQueue) Less(i, j int) bool { return q[i].before(q[j]) }
-func (q dueQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
-}
-
-func (q *dueQueue) Push(x any) {
-	h := x.(*held)
-	h.place = len(*q)
-	*q = append(*q, h)
-}
-
-func (q *dueQueue) Pop() any {
-	last := len(*q) - 1
-	h := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	h.place = -1
-	return h
-}
-
-// dueBy counts, to most, what is due. The heap's order prunes what is not.
-func (q dueQueue) dueBy(now time.Time, most int) (n int) {
-	todo := []int{0}
-	for len(todo) > 0 && n < most {
-		i := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if i < len(q) && !q[i].WakeAt.After(now) {
-			n++
-			todo = append(todo, 2*i+1, 2*i+2)
-		}
-	}
-	return n
 }

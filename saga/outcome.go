@@ -1,195 +1,108 @@
 package saga
 
 import (
-	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 )
 
-// flight begins a call: its context, and S as it is now.
-func (r *run) flight(step int) *flight {
-	n := &r.p.g.nodes[step]
-	c := &r.m.steps[step].call
-	f := &flight{step: step, undo: r.m.back, base: r.m.data, seq: r.m.seq}
-	f.ctx = &callContext{base: r.base, call: Call{
-		Saga: r.id, Step: n.name, Undo: r.m.back, Attempt: c.attempts + 1, Epoch: r.m.epoch,
-		Signal: c.got, Payload: c.payload, TimedOut: c.timedOut,
-	}}
-	if n.timeout > 0 {
-		f.ctx.deadline = time.Now().Add(n.timeout)
-	}
-	// A chain works on one S; it is decoded anew after a failure, whose traces must
-	// be gone. Parallel steps have one each.
-	if r.p.g.chain {
-		f.value, r.value = r.value, nil
-	}
-	r.flights = append(r.flights, f)
-	return f
-}
-
-// fly makes the call. It does not return if the call ends its goroutine; the saga
-// then goes on in another.
-func (r *run) fly(f *flight) (o outcome) {
-	o = outcome{flight: f}
-	r.tell(Summary{ID: r.id, Name: r.p.g.name}, Record{
-		Kind: kindBegin, Step: r.p.g.nodes[f.step].name, Attempt: f.ctx.call.Attempt, Epoch: f.ctx.call.Epoch, At: r.clock.now(),
-	})
-	returned := false
-	defer func() {
-		f.ctx.release()
-		if returned {
-			return
-		}
-		if v := recover(); v != nil {
-			o.err = &crash{fmt.Sprintf("panic: %v\n\n%s", v, debug.Stack())}
-			return
-		}
-		o.err = &crash{"the call ended its goroutine (runtime.Goexit)"}
-		r.wg.Go(func() {
-			if r.land(o) {
-				r.drive()
-			}
-		})
-	}()
-	o.err = r.try(f)
-	returned = true
-	return o
-}
-
-func (r *run) try(f *flight) (err error) {
-	if f.value == nil {
-		if f.value, err = r.p.decode(f.base); err != nil {
-			return fmt.Errorf("saga: the state does not decode: %w", err)
-		}
-	}
-	if f.undo {
-		return r.p.undo(f.step, f.ctx, f.value)
-	}
-	return r.p.do(f.step, f.ctx, f.value)
-}
-
-// crash is a panic or a Goexit. It is recorded, and the process lives: no caller is
-// there to receive it, and one poison saga would end process after process.
-type crash struct{ text string }
-
-func (c *crash) Error() string { return c.text }
-
 // recordOutcome logs how a call ended, by the table of outcomes.
-func (r *run) recordOutcome(b *batch, o outcome, now time.Time) {
-	n := &r.p.g.nodes[o.step]
-	rec := Record{Step: n.name, Attempt: o.ctx.call.Attempt}
-	err, keep := o.err, false
-	if err == nil {
-		if rec.Data, err = r.result(o); err == nil {
+func (r *run) recordOutcome(b *batch, f *flight, now time.Time) {
+	n := &r.p.g.nodes[f.step]
+	rec := Record{Step: n.name, Attempt: f.call.Attempt}
+	d := f.failed
+	if d == nil {
+		var err error
+		if rec.Data, err = r.result(f); err == nil {
 			rec.Kind = kindDone
-			if o.undo {
+			if f.undo {
 				rec.Kind = kindUndone
 			}
 			r.add1(b, now, rec)
-			r.remember(o, rec.Data)
-			r.countDone(o.undo)
+			r.remember(f, rec.Data)
+			r.countDone(f.undo)
 			return
 		}
-		keep = true // the effect is there: no second attempt would help
+		d = &finding{text: textOf(err)}
 	}
-	if o.cut {
-		return // as a crash would end it: the successor repeats the call
-	}
-	var park *parking
-	var refused *refusal
 	switch {
-	case !keep && errors.As(err, &park) && (o.undo || !r.m.back):
-		rec.Kind, rec.Data = kindPark, encodeNote(note{Wait: park.wait, Await: park.signal, Always: park.always})
-		rec.Attempt = o.ctx.call.Attempt - 1
-	case !keep && errors.As(err, &refused):
-		rec = r.refusal(rec, n, o, err)
+	case f.did: // the effect is there: no second attempt would help
+		rec = r.failure(rec, n, f, d, now)
+	case f.cut:
+		return // as a crash would end it: the successor repeats the call
+	case d.park != nil && (f.undo || !r.m.back):
+		rec.Kind, rec.Data = kindPark, encodeNote(note{Wait: d.park.wait, Await: d.park.signal, Always: d.park.always})
+		rec.Attempt = f.call.Attempt - 1
+	case d.refused:
+		rec = r.refusal(rec, n, f, d)
 	default:
-		rec = r.failure(rec, n, o, err, keep, now)
+		rec = r.failure(rec, n, f, d, now)
 	}
 	r.add1(b, now, rec)
 }
 
-func (r *run) refusal(rec Record, n *node, o outcome, err error) Record {
-	rec.Kind, rec.Code, rec.Error = kindRefuse, codeOf(err), textOf(err)
+func (r *run) refusal(rec Record, n *node, f *flight, d *finding) Record {
+	rec.Kind, rec.Code, rec.Error = kindRefuse, d.code, d.text
 	switch {
-	case o.undo:
+	case f.undo:
 		rec.Kind = kindUndoFail
 		rec.Data = encodeNote(note{Stuck: true})
 	case r.m.back:
 	case !n.before && !n.pivot:
 		rec.Data = encodeNote(note{Stuck: true})
 	default:
-		rec.Data = r.turning(o.step)
+		rec.Data = r.turning(f.step)
 	}
 	return rec
 }
 
 // failure is an attempt that may have had an effect: again, or the last.
-func (r *run) failure(rec Record, n *node, o outcome, err error, permanent bool, now time.Time) Record {
-	rec.Kind, rec.Code, rec.Error = kindFail, codeOf(err), textOf(err)
+func (r *run) failure(rec Record, n *node, f *flight, d *finding, now time.Time) Record {
+	rec.Kind, rec.Code, rec.Error = kindFail, d.code, d.text
 	policy := n.retry
-	if o.undo {
+	if f.undo {
 		rec.Kind, policy = kindUndoFail, n.undo
 	} else if r.m.back {
 		return rec // its outcome is all that counts
 	}
-	c := &r.m.steps[o.step].call
+	c := &r.m.steps[f.step].call
 	since := time.Duration(0)
 	if !c.first.IsZero() {
 		since = now.Sub(c.first)
 	}
-	after := retryAfter(err)
-	marked := !o.undo && n.before && final(err) && after <= 0
-	if !permanent && !marked && !policy.gaveUp(rec.Attempt, since) {
+	marked := !f.undo && n.before && d.final && d.after <= 0
+	if !f.did && !marked && !policy.gaveUp(rec.Attempt, since) {
 		r.totals.retries.Add(1)
-		rec.Data = encodeNote(note{Wait: max(after, policy.wait(rec.Attempt))})
+		rec.Data = encodeNote(note{Wait: max(d.after, policy.wait(rec.Attempt))})
 		return rec
 	}
 	switch {
-	case o.undo:
+	case f.undo:
 		rec.Data = encodeNote(note{Stuck: true})
 	case n.before || n.pivot && n.hasUndo:
-		rec.Data = encodeNote(note{Turn: true, Open: r.open(o.step)})
+		rec.Data = encodeNote(note{Turn: true, Open: r.open(f.step)})
 	default:
 		rec.Data = encodeNote(note{Stuck: true})
 	}
 	return rec
 }
 
-// result encodes S after a call and returns what it changed.
-func (r *run) result(o outcome) ([]byte, error) {
-	now, err := r.encode(o.value)
-	if err != nil {
-		return nil, fmt.Errorf("saga: the state does not encode: %w", err)
-	}
-	d := delta(o.base, now)
+// result returns what a call changed.
+func (r *run) result(f *flight) ([]byte, error) {
+	d := r.keep(r.differ.delta(f.base, f.now))
 	if len(d) > maxDelta {
+		r.scratch.discard(r.p.g.chain)
 		return nil, fmt.Errorf("saga: the call changed %d bytes of the state: at most %d", len(d), maxDelta)
 	}
 	if r.p.g.chain {
-		r.m.next, r.value = now, o.value
+		r.m.next, r.value = f.now, f.value
 		return d, nil
 	}
-	return d, r.clash(o, d)
-}
-
-// encode guards MarshalJSON, which is the user's.
-func (r *run) encode(v any) (data []byte, err error) {
-	returned := false
-	defer func() {
-		if !returned {
-			err = fmt.Errorf("panic: %v", recover())
-		}
-	}()
-	data, err = r.p.encode(v)
-	returned = true
-	return data, err
+	return d, r.clash(f, d)
 }
 
 // clash: a step that ran beside this one has changed the same field. Neither may
 // win silently.
-func (r *run) clash(o outcome, d []byte) error {
+func (r *run) clash(f *flight, d []byte) error {
 	names, whole := changed(d)
 	if whole {
 		names = names[:0]
@@ -200,9 +113,9 @@ func (r *run) clash(o outcome, d []byte) error {
 	}
 	for _, name := range append(names, "") {
 		t, ok := r.changers[name]
-		if ok && t.seq > o.seq && t.step != o.step {
+		if ok && t.seq > f.seq && t.step != f.step {
 			return fmt.Errorf("saga: the steps %s and %s ran in parallel and both changed %s",
-				r.p.g.nodes[t.step].name, r.p.g.nodes[o.step].name, fieldName(name))
+				r.p.g.nodes[t.step].name, r.p.g.nodes[f.step].name, fieldName(name))
 		}
 	}
 	return nil
@@ -216,7 +129,7 @@ func fieldName(name string) string {
 }
 
 // remember notes who changed what, for clash. The empty name is all of S.
-func (r *run) remember(o outcome, d []byte) {
+func (r *run) remember(f *flight, d []byte) {
 	if r.p.g.chain || len(d) == 0 {
 		return
 	}
@@ -228,7 +141,7 @@ func (r *run) remember(o outcome, d []byte) {
 		names = []string{""}
 	}
 	for _, name := range names {
-		r.changers[name] = touch{r.m.seq, o.step}
+		r.changers[name] = touch{r.m.seq, f.step}
 	}
 }
 
@@ -238,22 +151,4 @@ func (r *run) countDone(undo bool) {
 	} else {
 		r.totals.steps.Add(1)
 	}
-}
-
-// textOf is the error's text for the log, whatever its Error method does.
-func textOf(err error) (text string) {
-	defer func() {
-		if v := recover(); v != nil {
-			text = fmt.Sprintf("%T, whose Error method panics", err)
-		}
-	}()
-	return clip(err.Error(), maxText)
-}
-
-func retryAfter(err error) time.Duration {
-	var says interface{ RetryAfter() time.Duration }
-	if errors.As(err, &says) {
-		return says.RetryAfter()
-	}
-	return 0
 }

@@ -22,6 +22,9 @@ func (r *run) readMail() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil || r.gone {
+		if err != nil && !r.gone && r.ctx.Err() == nil {
+			r.server.fail(fmt.Errorf("saga: load of %s: %w", r.id, err))
+		}
 		r.driving = false
 		return false
 	}
@@ -34,24 +37,31 @@ func (r *run) readMail() bool {
 	return true
 }
 
-// write folds what was noted into records and returns the write that stores them,
-// nil if there is nothing to store. A write that leaves nothing to do soon also
+// write folds what was noted into records and prepares the write that stores them,
+// in pending; false if there is nothing to store. A write that leaves nothing to do soon also
 // gives the saga up.
-func (r *run) write() (*Write, []Record) {
+func (r *run) write() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
-		return nil, nil
+		return false
 	}
-	var b batch
+	b := r.batch[:0] // the write before is stored, and no store keeps the slice
 	now := r.clock.now()
 	turned := r.m.back
-	r.recordLetters(&b, now)
-	for len(r.landed) > 0 {
-		o := r.landed[0]
-		r.landed = r.landed[1:] // first, since the others count as running for it
-		r.recordOutcome(&b, o, now)
+	r.left = r.leaving
+	if r.m.outline != r.p.g.words && !over(r.m.state) {
+		r.add1(&b, now, Record{Kind: kindResume, Key: r.p.g.words})
 	}
+	r.recordLetters(&b, now)
+	landed := r.landed
+	for len(r.landed) > 0 {
+		f := r.landed[0]
+		r.landed = r.landed[1:] // first, since the others count as running for it
+		r.recordOutcome(&b, f, now)
+	}
+	clear(landed)
+	r.landed = landed[:0]
 	r.recordHung(&b, now)
 	r.recordDue(&b, now)
 	if r.m.back && !turned {
@@ -61,16 +71,19 @@ func (r *run) write() (*Write, []Record) {
 		r.add1(&b, now, Record{Kind: kindStuck, Step: r.m.first(), Code: "history", Error: fmt.Sprintf("the log has %d records", r.m.seq)})
 	}
 	release, wakeIn := r.release(now)
+	r.batch = b
 	if len(b) == 0 && !release {
-		return nil, nil
+		return false
 	}
 	if release && r.m.state == Stuck {
 		for _, f := range r.flights {
 			r.end(f, errHung)
+			r.abandon(f)
 		}
 		r.flights = nil
 	}
-	return &Write{Summary: r.summary(), Records: b, Read: r.m.read, Release: release, WakeIn: wakeIn}, b
+	r.pending = pending{write: Write{Summary: summarize(r.sum, r.m), Records: b, Read: r.m.read, Release: release, WakeIn: wakeIn}}
+	return true
 }
 
 var errHung = errors.New("saga: the saga is stuck")
@@ -92,15 +105,30 @@ func (r *run) add1(b *batch, now time.Time, rec Record) {
 // and has no effect.
 func (r *run) recordLetters(b *batch, now time.Time) {
 	for _, letter := range r.letters {
-		r.m.read = letter.Seq
 		switch letter.Kind {
 		case kindSignal:
 			r.add1(b, now, Record{Kind: kindSignal, Code: letter.Code, Key: letter.Key, Data: letter.Data})
 		case kindCancel:
-			r.add1(b, now, Record{Kind: kindCancel, Error: letter.Error, Data: r.turning(-1)})
+			n := note{}
+			if r.m.mayTurn() || r.mayStillTurn() {
+				n = note{Turn: true, Open: r.open(-1)}
+			}
+			r.add1(b, now, Record{Kind: kindCancel, Error: letter.Error, Data: encodeNote(n)})
 		}
+		r.m.read = letter.Seq
 	}
 	r.letters = r.letters[:0]
+}
+
+// mayStillTurn: the pivot has become ready by the last write and was not called
+// yet. A cancel that this write's verdict has shown comes first.
+func (r *run) mayStillTurn() bool {
+	m := r.m
+	if m.g.pivot < 0 || m.back || m.pivoted || over(m.state) {
+		return false
+	}
+	s := &m.steps[m.g.pivot]
+	return !r.begun && !s.tainted && s.call.attempts == 0 && !s.stuck
 }
 
 // turning is the note of a record that turns the saga: whose Do is running, but
@@ -115,9 +143,9 @@ func (r *run) open(but int) (names []string) {
 			names = append(names, r.p.g.nodes[f.step].name)
 		}
 	}
-	for _, o := range r.landed {
-		if !o.undo && o.step != but {
-			names = append(names, r.p.g.nodes[o.step].name)
+	for _, f := range r.landed {
+		if !f.undo && f.step != but {
+			names = append(names, r.p.g.nodes[f.step].name)
 		}
 	}
 	return names
@@ -146,7 +174,7 @@ func (r *run) recordHung(b *batch, now time.Time) {
 	for _, f := range r.flights {
 		if end := r.giveUp(f); !end.IsZero() && !time.Now().Before(end) {
 			r.add1(b, now, Record{
-				Kind: kindStuck, Step: r.p.g.nodes[f.step].name, Code: "hung", Attempt: f.ctx.call.Attempt,
+				Kind: kindStuck, Step: r.p.g.nodes[f.step].name, Code: "hung", Attempt: f.call.Attempt,
 				Error: fmt.Sprintf("the call went on for %v after its context had ended", r.cfg.Grace),
 			})
 			return
@@ -157,10 +185,11 @@ func (r *run) recordHung(b *batch, now time.Time) {
 // recordDue logs what time and signals have brought about.
 func (r *run) recordDue(b *batch, now time.Time) {
 	for {
-		a := r.m.due(now, r.flying)
+		a := &r.agenda
+		r.m.due(now, r.flights, a)
 		switch {
 		case a.deadline:
-			r.add1(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: r.turning(-1)})
+			r.add1(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: encodeNote(note{Turn: true, Open: r.open(-1)})})
 		case len(a.signals) > 0:
 			i := a.signals[0]
 			s := r.m.oldest(r.m.steps[i].call.signal)
@@ -181,9 +210,12 @@ func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
 	if len(r.flights) > 0 || r.mailbox {
 		return false, 0
 	}
-	a := r.m.due(now, r.flying)
+	a := &r.agenda
+	r.m.due(now, r.flights, a)
 	switch {
 	case len(a.calls) > 0:
+		return r.leaving, 0
+	case r.m.awaited(): // by a drain's end: the successor counts the Do as unknown
 		return r.leaving, 0
 	case a.next.IsZero():
 		return true, -1
@@ -193,11 +225,7 @@ func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
 	}
 }
 
-// summary is the header as the machine stands.
-func (r *run) summary() Summary {
-	return summarize(r.sum, r.m)
-}
-
+// summarize is the header as the machine stands.
 func summarize(s Summary, m *machine) Summary {
 	s.Name, s.Version, s.Shape = m.g.name, m.g.version, m.g.shape
 	s.State, s.Step, s.Code, s.Cause, s.Pivoted = m.state, m.first(), m.failed.code, m.failed.cause, m.pivoted

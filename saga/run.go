@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,38 +20,24 @@ type run struct {
 	owner string
 	ctx   context.Context // of store calls; ends with the lease
 
-	mu       sync.Mutex
-	sum      Summary
-	p        *program
-	m        *machine // nil until loaded
-	value    any      // the chain's S; nil: to be decoded
-	flights  []*flight
-	landed   []outcome
-	mailbox  bool     // unread mail is waiting
-	letters  []Record // mail that is read and not recorded
-	driving  bool
-	gone     bool // fenced or released: nothing counts any more
-	leaving  bool // a drain: no call begins
+	mu      sync.Mutex
+	sum     Summary
+	p       *program
+	m       *machine // nil until loaded
+	value   any      // the chain's S; nil: to be decoded
+	flights flights
+	landed  []*flight
+	begun   bool     // the pivot's Do was called here
+	mailbox bool     // unread mail is waiting
+	letters []Record // mail that is read and not recorded
+	driving bool
+	gone    bool // fenced or released: nothing counts any more
+	leaving bool // a drain: no call begins
+	left    bool // the last write has seen leaving
+	scratch
 	timer    *time.Timer
 	armed    time.Time
 	changers map[string]touch // of parallel steps: who changed a field last
-}
-
-// flight is one call under way.
-type flight struct {
-	step  int
-	undo  bool
-	ctx   *callContext
-	value any
-	base  []byte // S as the call found it
-	seq   uint64 // and when
-	ended time.Time
-	cut   bool // by a drain
-}
-
-type outcome struct {
-	*flight
-	err error
 }
 
 type touch struct {
@@ -65,10 +52,16 @@ var errDrained = errors.New("saga: the coordinator stops")
 func (r *run) load() {
 	s, log, mail, err := r.read()
 	if err != nil {
+		if final(err) && !r.isGone() && r.ctx.Err() == nil {
+			r.server.fail(fmt.Errorf("saga: load of %s: %w", r.id, err))
+		}
 		r.unload()
 		return
 	}
 	s.Owner = r.owner
+	if !r.strays(s) {
+		return
+	}
 	p, err := r.programFor(s)
 	var m *machine
 	if err == nil {
@@ -105,14 +98,15 @@ func (r *run) read() (s Summary, log, mail []Record, err error) {
 func (r *run) halt(s Summary, code, text string) {
 	s.State, s.Code, s.Cause = Stuck, code, clip(text, maxText)
 	rec := Record{Kind: kindStuck, Code: code, Error: s.Cause, Seq: s.Seq + 1, Epoch: s.Epoch, State: Stuck}
-	if v, ok := r.commit(Write{Summary: s, Records: []Record{rec}, Release: true, WakeIn: -1}); ok {
+	w := Write{Summary: s, Records: []Record{rec}, Release: true, WakeIn: -1}
+	if v, ok := r.commit(&pending{write: w}); ok {
 		rec.At = v.At
 		r.tell(s, rec)
 		r.totals.stuck.Add(1)
 		r.cfg.Logger.Error("saga: stuck", "saga", r.id, "code", code, "err", text)
 	}
 	r.unload()
-	r.ended(false)
+	r.ended(false, nil)
 }
 
 // begin starts a saga that this process created.
@@ -156,7 +150,7 @@ func (r *run) cut() {
 
 // end ends a call's context and notes when.
 func (r *run) end(f *flight, cause error) {
-	f.ctx.cancel(cause)
+	f.cancel(cause)
 	if f.ended.IsZero() {
 		f.ended = time.Now()
 	}
@@ -167,7 +161,8 @@ func (r *run) fence() {
 	r.mu.Lock()
 	r.gone = true
 	for _, f := range r.flights {
-		f.ctx.cancel(ErrFenced)
+		f.cancel(ErrFenced)
+		r.abandon(f)
 	}
 	r.stop()
 	r.mu.Unlock()
@@ -201,9 +196,8 @@ func (r *run) drive() {
 		if !r.readMail() {
 			return
 		}
-		w, records := r.write()
-		if w != nil {
-			if !r.store1(w, records) {
+		if r.write() {
+			if !r.store1() {
 				return
 			}
 			continue
@@ -219,26 +213,31 @@ func (r *run) drive() {
 }
 
 // land notes an outcome and reports whether the caller is to drive.
-func (r *run) land(o outcome) bool {
+func (r *run) land(f *flight) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, f := range r.flights {
-		if f == o.flight {
-			r.flights = append(r.flights[:i], r.flights[i+1:]...)
-			r.landed = append(r.landed, o)
-			break
-		} // else it was given up as hung
+	i := slices.Index(r.flights, f)
+	if i < 0 {
+		r.home(f) // it was given up
+		return false
 	}
-	if r.gone || r.driving {
+	r.flights = append(r.flights[:i], r.flights[i+1:]...)
+	if r.gone {
+		r.home(f)
+		return false
+	}
+	r.landed = append(r.landed, f)
+	if r.driving {
 		return false
 	}
 	r.driving = true
 	return true
 }
 
-// store1 commits a write and reports whether the saga is still here.
-func (r *run) store1(w *Write, records []Record) bool {
-	v, ok := r.commit(*w)
+// store1 commits the write and reports whether the saga is still here.
+func (r *run) store1() bool {
+	w := &r.pending.write
+	v, ok := r.commit(&r.pending)
 	if !ok {
 		r.fence()
 		r.unload()
@@ -249,7 +248,7 @@ func (r *run) store1(w *Write, records []Record) bool {
 	state := r.m.state
 	isChild := r.p.isChild.Load()
 	r.mu.Unlock()
-	for _, rec := range records {
+	for _, rec := range w.Records {
 		rec.At = v.At
 		r.tell(w.Summary, rec)
 	}
@@ -259,23 +258,23 @@ func (r *run) store1(w *Write, records []Record) bool {
 	r.count(state)
 	r.unload()
 	if state.Ended() || state == Stuck {
-		r.ended(isChild)
+		r.ended(isChild, &ending{r.m, w.Summary})
 	}
 	return false
 }
 
 // commit stores a write for as long as the lease holds; false means that it is
 // lost, or that the store fails for good.
-func (r *run) commit(w Write) (Verdict, bool) {
+func (r *run) commit(p *pending) (Verdict, bool) {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		v, err := r.writes.commit(r.ctx, w)
+		v, err := r.writes.commit(r.ctx, p)
 		switch {
 		case err == nil && v.Err == nil:
 			return v, true
 		case err == nil:
 			r.totals.fenced.Add(1)
 			return v, false
-		case r.isGone():
+		case r.isGone(), r.ctx.Err() != nil:
 			return v, false
 		case final(err):
 			r.fail(fmt.Errorf("saga: commit of %s: %w", r.id, err))
@@ -309,12 +308,16 @@ func (r *run) launch() (last *flight, again bool) {
 		r.driving = false
 		return nil, false
 	}
-	if len(r.landed) > 0 || r.mailbox {
+	if len(r.landed) > 0 || r.mailbox || r.leaving != r.left {
 		return nil, true
 	}
-	a := r.m.due(r.clock.now(), r.flying)
+	a := &r.agenda
+	r.m.due(r.clock.now(), r.flights, a)
+	if a.deadline || len(a.woken)+len(a.signals) > 0 {
+		return nil, true // time has passed since the write
+	}
 	if r.leaving {
-		a.calls = nil
+		a.calls = a.calls[:0]
 	}
 	for i, step := range a.calls {
 		f := r.flight(step)
@@ -331,15 +334,6 @@ func (r *run) launch() (last *flight, again bool) {
 	r.arm(a.next)
 	r.driving = false
 	return last, false
-}
-
-func (r *run) flying(step int) bool {
-	for _, f := range r.flights {
-		if f.step == step {
-			return true
-		}
-	}
-	return false
 }
 
 // arm sets the timer for when there is something to look at: a wait that ends, the
@@ -374,12 +368,12 @@ func (r *run) arm(next time.Time) {
 	}
 }
 
-func (r *run) tick() { r.note(func() { r.armed = time.Time{} }) }
+func (r *run) tick() { r.spawn(func() { r.note(func() { r.armed = time.Time{} }) }) }
 
 // giveUp is when a call counts as hung: Grace after its context ended.
 func (r *run) giveUp(f *flight) time.Time {
 	end := f.ended
-	if at, ok := f.ctx.Deadline(); ok && (end.IsZero() || at.Before(end)) {
+	if at, ok := f.Deadline(); ok && (end.IsZero() || at.Before(end)) {
 		end = at
 	}
 	if end.IsZero() {

@@ -33,9 +33,8 @@ func Register[S any](c *Coordinator, d Definition[S]) (*Saga[S], error) {
 			s := new(S)
 			return s, json.Unmarshal(data, s)
 		},
-		encode: func(v any) ([]byte, error) { return json.Marshal(v.(*S)) },
-		do:     func(i int, ctx context.Context, v any) error { return steps[i].Do(ctx, v.(*S)) },
-		undo:   func(i int, ctx context.Context, v any) error { return steps[i].Undo(ctx, v.(*S)) },
+		do:   func(i int, ctx context.Context, v any) error { return steps[i].Do(ctx, v.(*S)) },
+		undo: func(i int, ctx context.Context, v any) error { return steps[i].Undo(ctx, v.(*S)) },
 	}
 	if err := c.register(p); err != nil {
 		return nil, err
@@ -57,9 +56,15 @@ func (s *Saga[S]) Shape() string { return s.p.g.shape }
 // is nil in every state, so Start may be repeated; with other input it is
 // [ErrConflict]. While the store fails, Start goes on trying until ctx ends.
 func (s *Saga[S]) Start(ctx context.Context, id string, in S) error {
+	_, err := s.start(ctx, id, in)
+	return err
+}
+
+// start also tells whether the saga is new.
+func (s *Saga[S]) start(ctx context.Context, id string, in S) (fresh bool, err error) {
 	w, err := s.Prepare(id, in)
 	if err != nil {
-		return err
+		return false, err
 	}
 	srv := s.c.serving()
 	if srv != nil {
@@ -73,17 +78,21 @@ func (s *Saga[S]) Start(ctx context.Context, id string, in S) error {
 		s.c.totals.started.Add(1)
 		s.c.nudge()
 	}
-	return err
+	return v.Found == nil, err
 }
 
 // startHere creates the saga as this process's own, so that nobody has to claim it.
-func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) error {
+func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) (fresh bool, err error) {
 	w.Summary.Owner, w.Release, w.Records[0].Epoch = r.owner, false, 1
 	v, err := s.c.create(ctx, w)
-	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Seq == 1)
+	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Epoch == 1 && v.Found.Seq == 1)
 	if !mine {
-		r.unload()
-		return err
+		if err != nil && !errors.Is(err, ErrConflict) {
+			r.spawn(func() { r.adoptLost(w.Summary.Fingerprint) })
+		} else {
+			r.unload()
+		}
+		return false, err
 	}
 	s.c.totals.started.Add(1)
 	m := newMachine(s.p.g, r.id)
@@ -94,7 +103,23 @@ func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) error {
 	r.tell(w.Summary, w.Records[0])
 	w.Summary.Epoch = 1
 	r.begin(s.p, m, w.Summary)
-	return nil
+	return true, nil
+}
+
+// adoptLost: Start gave up without knowing whether the saga exists. If it does, it
+// belongs to this process, and nobody else would run it.
+func (r *run) adoptLost(fingerprint string) {
+	for range 2 { // a commit may still be on its way
+		s, _, _, err := r.read()
+		if err == nil && s.Owner == r.owner && s.Epoch == 1 && s.Fingerprint == fingerprint {
+			r.load()
+			return
+		}
+		if err == nil || !errors.Is(err, ErrNotFound) || sleep(r.ctx, r.cfg.Poll) != nil {
+			break
+		}
+	}
+	r.unload()
 }
 
 // Prepare returns the write that creates the saga, for a store that can make it
@@ -111,31 +136,29 @@ func (s *Saga[S]) Prepare(id string, in S) (Write, error) {
 		return Write{}, fmt.Errorf("saga: the input of %s has %d bytes: want at most %d", id, len(data), maxDelta)
 	}
 	g := s.p.g
-	rec := Record{Kind: kindStart, Key: g.outline(), Seq: 1, Data: data, State: Running}
+	rec := Record{Kind: kindStart, Key: g.words, Seq: 1, Data: data, State: Running}
 	return Write{
 		Summary: Summary{
 			ID: id, Name: g.name, Version: g.version, Shape: g.shape, Fingerprint: fingerprint(g.name, data),
-			State: Running, Step: g.firstStep(), Seq: 1,
+			State: Running, Step: g.first, Seq: 1,
 		},
 		Records: []Record{rec},
 		Release: true,
 	}, nil
 }
 
-func (g *graph) firstStep() string { return newMachine(g, "").first() }
-
 func fingerprint(name string, input []byte) string {
-	h := sha256.New()
-	h.Write([]byte(name))
-	h.Write([]byte{0})
-	h.Write(input)
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	var room [512]byte
+	text := append(append(append(room[:0], name...), 0), input...)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }
 
 // create commits until it is known what became of it.
 func (c *Coordinator) create(ctx context.Context, w Write) (Verdict, error) {
+	p := pending{write: w}
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		v, err := c.writes.commit(ctx, w)
+		v, err := c.writes.commit(ctx, &p)
 		switch {
 		case err == nil && v.Err == nil:
 			return v, nil
@@ -170,11 +193,14 @@ func (c *Coordinator) nudge() {
 
 // Run is Start, then Wait.
 func (s *Saga[S]) Run(ctx context.Context, id string, in S) (S, error) {
-	if err := s.Start(ctx, id, in); err != nil {
+	told := s.c.watch(id)
+	defer s.c.unwatch(id, told)
+	fresh, err := s.start(ctx, id, in)
+	if err != nil {
 		var zero S
 		return zero, err
 	}
-	return s.Wait(ctx, id)
+	return s.await(ctx, id, told, !fresh) // a new one has not ended: no need to look
 }
 
 // Get returns the durable state now. [ErrNotFound], or [ErrConflict] for a saga of

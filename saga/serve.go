@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,8 +27,11 @@ type server struct {
 	runs      map[string]*run
 	crowded   bool // the last look left due sagas behind
 	draining  bool
+	over      bool          // no goroutine may begin any more
 	idle      chan struct{} // closed when draining and no run is left
 	failed    error         // why Serve has to end
+
+	looking, purging atomic.Bool // beside the loop, which has a lease to renew
 
 	wg sync.WaitGroup // every goroutine that works for a run
 }
@@ -58,6 +62,7 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 	c.mu.Lock()
 	c.server = nil
 	c.mu.Unlock()
+	c.announceAll() // who waits looks for itself from now on
 	stopEvents()
 	return err
 }
@@ -80,7 +85,7 @@ func (s *server) loop(ctx context.Context) {
 		timer.Reset(s.look(ctx))
 		if s.cfg.Keep > 0 && time.Since(purged) >= min(s.cfg.Keep, time.Minute) {
 			purged = time.Now()
-			s.purge(ctx)
+			s.aside(&s.purging, func() { s.purge(ctx) })
 		}
 	}
 }
@@ -119,7 +124,7 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 	for _, id := range work.Mail {
 		s.mail(id)
 	}
-	s.lookForWaiters(ctx)
+	s.aside(&s.looking, func() { s.lookForWaiters(ctx) })
 	s.mu.Lock()
 	s.crowded = len(work.Claimed) >= room
 	s.mu.Unlock()
@@ -283,81 +288,24 @@ func (s *server) mail(id string) {
 	}
 }
 
-// drain lets running calls end, then gives everything up. The lease is renewed
-// meanwhile: a call may well take longer than it.
-func (s *server) drain() error {
+// spawn starts a goroutine that Serve waits for, unless it has ended.
+func (s *server) spawn(f func()) {
 	s.mu.Lock()
-	s.draining = true
-	owner := s.owner
-	all := make([]*run, 0, len(s.runs))
-	for _, r := range s.runs {
-		all = append(all, r)
-	}
-	s.checkIdle()
-	s.mu.Unlock()
-	for _, r := range all {
-		s.wg.Go(r.drain)
-	}
-	grace := time.NewTimer(s.cfg.Grace)
-	defer grace.Stop()
-	renew := time.NewTicker(s.cfg.Poll)
-	defer renew.Stop()
-	patience := 2
-	for waiting := true; waiting; {
-		select {
-		case <-s.idle:
-			waiting = false
-		case <-grace.C:
-			if patience--; patience == 0 {
-				waiting = false
-				break
-			}
-			for _, r := range all {
-				r.cut()
-			}
-			grace.Reset(s.cfg.Grace)
-		case <-renew.C:
-			s.renewDraining(owner)
-		}
-	}
-	return s.leave(owner)
-}
-
-func (s *server) renewDraining(owner string) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Poll)
-	defer cancel()
-	sent := time.Now()
-	switch _, err := s.store.Poll(ctx, Lease{Owner: owner, For: s.cfg.Lease}); {
-	case err == nil:
-		s.renew(owner, sent)
-	case errors.Is(err, ErrFenced):
-		s.loseLease(owner)
+	defer s.mu.Unlock()
+	if !s.over {
+		s.wg.Go(f)
 	}
 }
 
-// leave ends the lease, so that others need not wait for it to run out.
-func (s *server) leave(owner string) error {
-	s.mu.Lock()
-	if s.watch != nil {
-		s.watch.Stop()
-		s.watch = nil
+// aside runs f beside the loop, one at a time: what takes long must not cost the
+// lease.
+func (s *server) aside(busy *atomic.Bool, f func()) {
+	if busy.CompareAndSwap(false, true) {
+		s.spawn(func() {
+			defer busy.Store(false)
+			f()
+		})
 	}
-	left := s.runs
-	s.runs = map[string]*run{}
-	s.endWrites(ErrFenced)
-	s.mu.Unlock()
-	for _, r := range left {
-		r.fence()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Lease)
-	defer cancel()
-	if _, err := s.store.Poll(ctx, Lease{Owner: owner}); err != nil && !errors.Is(err, ErrFenced) {
-		s.cfg.Logger.Warn("saga: could not end the lease; it runs out by itself", "err", err)
-	}
-	if len(left) == 0 {
-		s.wg.Wait()
-	}
-	return s.failure()
 }
 
 func (s *server) purge(ctx context.Context) {
@@ -367,32 +315,16 @@ func (s *server) purge(ctx context.Context) {
 	if !ok {
 		return
 	}
-	n, err := p.Purge(ctx, s.cfg.Keep, 1000)
-	if err != nil && ctx.Err() == nil {
-		s.cfg.Logger.Warn("saga: purge failed", "err", err)
+	const most = 1000
+	for n := most; n >= most; {
+		var err error
+		n, err = p.Purge(ctx, s.cfg.Keep, most)
+		s.totals.purged.Add(uint64(max(n, 0)))
+		if err != nil {
+			if ctx.Err() == nil {
+				s.cfg.Logger.Warn("saga: purge failed", "err", err)
+			}
+			return
+		}
 	}
-	s.totals.purged.Add(uint64(max(n, 0)))
-}
-
-// clock is the store's, as far as the last answers tell: its time then, and what
-// has passed here since, so that the clocks of hosts never meet.
-type clock struct {
-	mu    sync.Mutex
-	store time.Time
-	here  time.Time
-}
-
-func (c *clock) set(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.store, c.here = now, time.Now()
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.here.IsZero() {
-		return time.Now().UTC().Round(0)
-	}
-	return c.store.Add(time.Since(c.here))
 }

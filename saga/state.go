@@ -9,20 +9,21 @@ import (
 type State uint8
 
 const (
-	// Running: a step's Do runs, or is due.
+	// Running means that a step's Do runs, or is due.
 	Running State = iota + 1
-	// Waiting: every step that could run waits for a time or a signal.
+	// Waiting means that every step that could run waits for a time or a signal.
 	Waiting
-	// Compensating: what was done is being undone.
+	// Compensating means that what was done is being undone.
 	Compensating
-	// Stuck: a call failed for good where neither going on nor going back is
-	// possible. Nothing runs until [Coordinator.Resolve].
+	// Stuck means that a call failed for good where neither going on nor going
+	// back is possible. Nothing runs until [Coordinator.Resolve].
 	Stuck
-	// Completed: every step is done.
+	// Completed means that every step is done.
 	Completed
-	// Compensated: every effect is undone.
+	// Compensated means that every effect is undone.
 	Compensated
-	// Abandoned: a human ended it with effects left in place; Error.Left names them.
+	// Abandoned means that a human ended it with effects left in place; Error.Left
+	// names them.
 	Abandoned
 )
 

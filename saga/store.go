@@ -45,9 +45,10 @@ type Store interface {
 // Summary says, but for the times, Mail and Claims, which the store sets (Claims
 // to 0).
 type Write struct {
-	// Summary is the header afterwards. Epoch 0 creates the saga, at epoch 1. If
-	// Owner is not a live owner the saga is created unowned and due; who thinks
-	// that it holds it is fenced as soon as somebody claims it.
+	// Summary is the header afterwards. Epoch 0 creates the saga, at epoch 1. Owner
+	// counts then alone: if it is not a live owner the saga is created unowned and
+	// due; who thinks that it holds it is fenced as soon as somebody claims it. So
+	// is a saga that is extended after its owner's lease has run out.
 	Summary Summary
 
 	// Records may be empty. Their At is set by the store.

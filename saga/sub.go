@@ -61,7 +61,7 @@ func (s *Saga[T]) asStep(ctx context.Context, name string, in T, out func(T)) er
 	case Abandoned:
 		return m.verdict(sum) // says that no retry helps
 	default:
-		return Await(subSignal(name), subLook)
+		return await(subSignal(name), subLook)
 	}
 }
 
@@ -95,7 +95,7 @@ func (s *Saga[T]) takeBack(ctx context.Context, name string) error {
 	if err != nil && !errors.Is(err, ErrTerminal) && !errors.Is(err, ErrConflict) {
 		return err
 	}
-	return Await(subSignal(name), subLook)
+	return await(subSignal(name), subLook)
 }
 
 // checkSubs: a child must live where its parent lives, and be able to be taken

@@ -2,6 +2,8 @@ package saga
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -14,35 +16,60 @@ import (
 func (s *Saga[S]) Wait(ctx context.Context, id string) (S, error) {
 	told := s.c.watch(id)
 	defer s.c.unwatch(id, told)
-	tick := time.NewTicker(s.c.cfg.Poll)
-	defer tick.Stop()
+	return s.await(ctx, id, told, true)
+}
+
+// ending is how a saga stood when this process gave it up: what a waiter would
+// have to load.
+type ending struct {
+	m   *machine
+	sum Summary
+}
+
+func (s *Saga[S]) await(ctx context.Context, id string, told chan *ending, look bool) (v S, err error) {
+	var tick <-chan time.Time
 	for {
-		v, m, sum, err := s.get(ctx, id)
-		switch {
-		case ctx.Err() != nil:
-			return v, context.Cause(ctx)
-		case err != nil && (m == nil || final(err)):
-			return v, err
-		case err == nil && sum.State == Completed:
-			return v, nil
-		case err == nil && (sum.State.Ended() || sum.State == Stuck):
-			return v, m.verdict(sum)
-		}
-		for waiting := true; waiting; {
-			select {
-			case <-told:
-				waiting = false
-			case <-ctx.Done():
+		if look {
+			v, m, sum, err := s.get(ctx, id)
+			switch {
+			case ctx.Err() != nil:
 				return v, context.Cause(ctx)
-			case <-tick.C:
-				s.c.lookForWaiters(ctx)
+			case err != nil && (m == nil || final(err)):
+				return v, err
+			case err == nil && over(sum.State):
+				return v, m.verdict(sum)
 			}
+		}
+		if tick == nil && s.c.serving() == nil { // a server looks for all who wait
+			ticker := time.NewTicker(s.c.cfg.Poll)
+			defer ticker.Stop()
+			tick = ticker.C
+		}
+		select {
+		case e := <-told:
+			if look = e == nil || e.m.g != s.p.g || e.sum.State == Stuck; !look {
+				if err := json.Unmarshal(e.m.data, &v); err != nil {
+					return v, errors.Join(e.m.verdict(e.sum), err)
+				}
+				return v, e.m.verdict(e.sum)
+			}
+		case <-ctx.Done():
+			return v, context.Cause(ctx)
+		case <-tick:
+			look = false
+			s.c.lookForWaiters(ctx)
 		}
 	}
 }
 
+// over: there is nothing to wait for.
+func over(state State) bool { return state.Ended() || state == Stuck }
+
 // verdict is the error of a saga that did not complete.
-func (m *machine) verdict(s Summary) *Error {
+func (m *machine) verdict(s Summary) error {
+	if s.State == Completed {
+		return nil
+	}
 	e := &Error{
 		ID: s.ID, Name: s.Name, Step: m.failed.step, State: s.State,
 		Code: m.failed.code, Cause: m.failed.cause, Undo: slices.Clone(m.undoErrs),
@@ -59,31 +86,44 @@ func (m *machine) verdict(s Summary) *Error {
 	return e
 }
 
-func (c *Coordinator) watch(id string) chan struct{} {
-	told := make(chan struct{}, 1)
+func (c *Coordinator) watch(id string) chan *ending {
+	told := make(chan *ending, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiters[id] = append(c.waiters[id], told)
 	return told
 }
 
-func (c *Coordinator) unwatch(id string, told chan struct{}) {
+func (c *Coordinator) unwatch(id string, told chan *ending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := slices.DeleteFunc(c.waiters[id], func(w chan struct{}) bool { return w == told })
+	left := slices.DeleteFunc(c.waiters[id], func(w chan *ending) bool { return w == told })
 	if c.waiters[id] = left; len(left) == 0 {
 		delete(c.waiters, id)
 	}
 }
 
-// announce tells who waits for the saga to look.
-func (c *Coordinator) announce(id string) {
+// announce tells who waits for the saga how it ended, or with nil, to look.
+func (c *Coordinator) announce(id string, e *ending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, told := range c.waiters[id] {
 		select {
-		case told <- struct{}{}:
-		default:
+		case told <- e:
+		default: // it has not looked since it was told last
+		}
+	}
+}
+
+func (c *Coordinator) announceAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, all := range c.waiters {
+		for _, told := range all {
+			select {
+			case told <- nil:
+			default:
+			}
 		}
 	}
 }
@@ -106,14 +146,14 @@ func (c *Coordinator) lookForWaiters(ctx context.Context) {
 		if err != nil {
 			return // the next look asks again
 		}
-		c.announce(s.ID)
+		c.announce(s.ID, nil)
 	}
 }
 
 // ended tells those who wait, and the parent of a child. A message that is lost
 // costs the parent a look, see [Sub].
-func (r *run) ended(isChild bool) {
-	r.announce(r.id)
+func (r *run) ended(isChild bool, e *ending) {
+	r.announce(r.id, e)
 	parent, ok := parentOf(r.id)
 	if !ok || !isChild {
 		return

@@ -67,8 +67,10 @@ func TestWipedServerIsAGap(t *testing.T) {
 	// Who was away, and who was not.
 	first := subscribe(t, s, last).next(t).Seq
 	assert.True(t, first > last+1, "from %d to %d", last, first)
+	limit := time.Now().Add(30 * time.Second)
 	for m := h.next(t); m.Seq != first; m = h.next(t) {
 		require.Equal(t, last, m.Seq)
+		require.True(t, time.Now().Before(limit), "the position stands")
 	}
 }
 

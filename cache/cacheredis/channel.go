@@ -102,7 +102,8 @@ func (s *subscription) join(ctx context.Context, channel *redis.PubSub) (err err
 func (s *subscription) count(ctx context.Context) (uint64, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c := &call{script: countScript, keys: []string{s.store.bus}}
+	c := newCall(countScript, 1, 0)
+	c.add(s.store.bus)
 	if err := runOn(bounded, s.conn, []*call{c}); err != nil {
 		return 0, err
 	}

@@ -96,23 +96,24 @@ func withCause(ctx context.Context, err error) error {
 
 // runner is what scripts run on: a client, or one connection.
 type runner interface {
-	EvalSha(ctx context.Context, sha1 string, keys []string, args ...any) *redis.Cmd
-	Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd
+	Process(ctx context.Context, cmd redis.Cmder) error
 	Pipeline() redis.Pipeliner
 }
 
 func runOn(ctx context.Context, on runner, calls []*call) error {
 	if len(calls) == 1 {
 		c := calls[0]
-		c.reply = on.EvalSha(ctx, c.script.sha, c.keys, c.args...)
-		if unknown(c.reply.Err()) {
-			c.reply = on.Eval(ctx, c.script.source, c.keys, c.args...)
+		err := on.Process(ctx, c.prepare(ctx, false))
+		if unknown(err) {
+			err = on.Process(ctx, c.prepare(ctx, true))
 		}
-		return c.reply.Err()
+		return err
 	}
 	pipe := on.Pipeline()
 	for _, c := range calls {
-		c.reply = pipe.EvalSha(ctx, c.script.sha, c.keys, c.args...)
+		if err := pipe.Process(ctx, c.prepare(ctx, false)); err != nil {
+			return err
+		}
 	}
 	_, err := pipe.Exec(ctx)
 	return repair(ctx, on, calls, err)
@@ -135,7 +136,9 @@ func repair(ctx context.Context, on runner, calls []*call, err error) error {
 	}
 	pipe := on.Pipeline()
 	for _, c := range again {
-		c.reply = pipe.Eval(ctx, c.script.source, c.keys, c.args...)
+		if err := pipe.Process(ctx, c.prepare(ctx, true)); err != nil {
+			return err
+		}
 	}
 	_, err = pipe.Exec(ctx)
 	return err
@@ -200,7 +203,7 @@ func (c *conn) byPrimary(ctx context.Context, calls []*call) (map[connector][]*c
 	}
 	groups := make(map[connector][]*call)
 	for _, one := range calls {
-		node, err := c.cluster.MasterForKey(ctx, one.keys[0])
+		node, err := c.cluster.MasterForKey(ctx, one.firstKey())
 		if err != nil {
 			return nil, err
 		}

@@ -54,22 +54,30 @@ func decodeRecord(raw string, now int64, held uint64) (r cache.Record) {
 	return r
 }
 
-// encodeQuery is what get.lua takes per key.
-func encodeQuery(q cache.Query, token uint64) []byte {
-	b := make([]byte, 0, 17)
-	b = append(b, byte(flag(q.Refresh)))
-	b = binary.BigEndian.AppendUint64(b, q.Version)
-	return binary.BigEndian.AppendUint64(b, token)
+// encodeQueries is what get.lua takes beside keys. plain: the tokens are all that
+// is in it.
+func encodeQueries(queries []cache.Query, tokens []uint64) (b []byte, plain bool) {
+	b, plain = make([]byte, 0, 17*len(queries)), true
+	for i, q := range queries {
+		b = binary.BigEndian.AppendUint64(b, tokens[i])
+		b = binary.BigEndian.AppendUint64(b, q.Version)
+		b = append(b, byte(flag(q.Refresh)))
+		plain = plain && q.Version == 0 && !q.Refresh
+	}
+	return b, plain
 }
 
-// encodeFill is what put.lua takes per key, but for the data.
-func encodeFill(f cache.Fill) []byte {
-	b := make([]byte, 0, 33)
-	b = append(b, byte(flag(f.Data == nil)))
-	b = binary.BigEndian.AppendUint64(b, f.Version)
-	b = binary.BigEndian.AppendUint64(b, f.Token)
-	b = binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.TTL)*1000))
-	return binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.Fresh)*1000))
+// encodeFills is what put.lua takes beside keys and data.
+func encodeFills(fills []cache.Fill) []byte {
+	b := make([]byte, 0, 33*len(fills))
+	for _, f := range fills {
+		b = binary.BigEndian.AppendUint64(b, f.Version)
+		b = binary.BigEndian.AppendUint64(b, f.Token)
+		b = binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.TTL)*1000))
+		b = binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.Fresh)*1000))
+		b = append(b, byte(flag(f.Data == nil)))
+	}
+	return b
 }
 
 // longest is 100 years in milliseconds. A time so far off in microseconds still

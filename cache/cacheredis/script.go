@@ -1,11 +1,14 @@
 package cacheredis
 
 import (
+	"context"
 	"crypto/sha1"
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -56,13 +59,54 @@ func newScript(source string) *script {
 // call is one run of a script, and its reply.
 type call struct {
 	script *script
-	keys   []string
-	args   []any
+	args   []any // of EVALSHA: its name, the script's, how many keys, keys, arguments
 	reply  *redis.Cmd
 }
 
+// keysAt is where the keys are in call.args.
+const keysAt = 3
+
+// newCall makes a call with so many keys, which are added by key, and then so
+// many arguments, by arg.
 func newCall(s *script, keys, args int) *call {
-	return &call{script: s, keys: make([]string, 0, keys), args: make([]any, 0, args)}
+	return &call{script: s, args: append(make([]any, 0, keysAt+keys+args), "evalsha", s.sha, keys)}
+}
+
+func (c *call) add(args ...any) { c.args = append(c.args, args...) }
+
+// addKeys adds n keys with a prefix. They share one piece of memory.
+func (c *call) addKeys(prefix string, n int, key func(i int) string) {
+	size := 0
+	for i := range n {
+		size += len(prefix) + len(key(i))
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for i := range n {
+		from := all.Len()
+		all.WriteString(prefix)
+		all.WriteString(key(i))
+		c.add(all.String()[from:])
+	}
+}
+
+// firstKey is what decides on the node.
+func (c *call) firstKey() string {
+	key, _ := c.args[keysAt].(string)
+	return key
+}
+
+// prepare makes the command, which a server that does not know the script needs
+// whole.
+func (c *call) prepare(ctx context.Context, whole bool) *redis.Cmd {
+	args := c.args
+	if whole {
+		args = slices.Clone(args)
+		args[0], args[1] = "eval", c.script.source
+	}
+	c.reply = redis.NewCmd(ctx, args...)
+	c.reply.SetFirstKeyPos(keysAt)
+	return c.reply
 }
 
 // slice is the reply as an array of n elements.
@@ -75,6 +119,15 @@ func (c *call) slice(n int) ([]any, error) {
 		return nil, fmt.Errorf("%w: %d elements instead of %d", errReply, len(reply), n)
 	}
 	return reply, nil
+}
+
+// flags is one element of a reply, a byte for each of n keys.
+func flags(v any, n int) (string, error) {
+	text, _ := v.(string)
+	if len(text) != n {
+		return "", fmt.Errorf("%w: %d flags instead of %d", errReply, len(text), n)
+	}
+	return text, nil
 }
 
 // numbers is the reply as n numbers. They come as text: what Lua returns as a

@@ -83,35 +83,45 @@ func (s *Store) Get(ctx context.Context, queries []cache.Query, lease time.Durat
 	micros := wholeMillis(lease) * 1000
 	tokens := drawTokens(len(queries))
 	calls := s.split(len(queries), func(from, to int) *call {
-		c := newCall(getScript, to-from, 1+to-from)
-		c.args = append(c.args, micros)
-		for i := from; i < to; i++ {
-			c.keys = append(c.keys, s.prefix+queries[i].Key)
-			c.args = append(c.args, encodeQuery(queries[i], tokens[i]))
-		}
+		part := queries[from:to]
+		c := newCall(getScript, len(part), 3)
+		c.addKeys(s.prefix, len(part), func(i int) string { return part[i].Key })
+		asks, plain := encodeQueries(part, tokens[from:to])
+		c.add(micros, asks, flag(plain))
 		return c
 	})
 	if err := s.conn.run(ctx, calls); err != nil {
 		return nil, err
 	}
-	records := make([]cache.Record, 0, len(queries))
-	for _, c := range calls {
-		reply, err := c.slice(1 + 2*len(c.keys))
-		if err != nil {
+	records := make([]cache.Record, len(queries))
+	for i, c := range calls {
+		from, to := s.part(i, len(queries))
+		if err := c.records(queries[from:to], tokens[from:to], records[from:to]); err != nil {
 			return nil, err
-		}
-		now, _ := reply[0].(int64)
-		for i := 1; i < len(reply); i += 2 {
-			raw, _ := reply[i].(string)
-			at := len(records)
-			r := decodeRecord(raw, now, queries[at].Version)
-			if reply[i+1] == int64(1) {
-				r.Token, r.Held = tokens[at], false
-			}
-			records = append(records, r)
 		}
 	}
 	return records, nil
+}
+
+// records takes the reply of get.lua apart.
+func (c *call) records(queries []cache.Query, tokens []uint64, into []cache.Record) error {
+	reply, err := c.slice(2 + len(queries))
+	if err != nil {
+		return err
+	}
+	now, _ := reply[0].(int64)
+	granted, err := flags(reply[1], len(queries))
+	if err != nil {
+		return err
+	}
+	for i, q := range queries {
+		raw, _ := reply[2+i].(string)
+		into[i] = decodeRecord(raw, now, q.Version)
+		if granted[i] == '1' {
+			into[i].Token, into[i].Held = tokens[i], false
+		}
+	}
+	return nil
 }
 
 // Put implements [cache.Remote].
@@ -122,10 +132,12 @@ func (s *Store) Put(ctx context.Context, fills []cache.Fill) ([]bool, error) {
 		}
 	}
 	calls := s.split(len(fills), func(from, to int) *call {
-		c := newCall(putScript, to-from, 2*(to-from))
-		for _, f := range fills[from:to] {
-			c.keys = append(c.keys, s.prefix+f.Key)
-			c.args = append(c.args, encodeFill(f), f.Data)
+		part := fills[from:to]
+		c := newCall(putScript, len(part), 1+len(part))
+		c.addKeys(s.prefix, len(part), func(i int) string { return part[i].Key })
+		c.add(encodeFills(part))
+		for _, f := range part {
+			c.add(f.Data)
 		}
 		return c
 	})
@@ -133,13 +145,14 @@ func (s *Store) Put(ctx context.Context, fills []cache.Fill) ([]bool, error) {
 		return nil, err
 	}
 	stored := make([]bool, 0, len(fills))
-	for _, c := range calls {
-		reply, err := c.slice(len(c.keys))
+	for i, c := range calls {
+		from, to := s.part(i, len(fills))
+		done, err := flags(c.reply.Val(), to-from)
 		if err != nil {
 			return nil, err
 		}
-		for _, done := range reply {
-			stored = append(stored, done == int64(1))
+		for _, flag := range []byte(done) {
+			stored = append(stored, flag == '1')
 		}
 	}
 	return stored, nil
@@ -147,20 +160,19 @@ func (s *Store) Put(ctx context.Context, fills []cache.Fill) ([]bool, error) {
 
 // Invalidate implements [cache.Remote]. It also publishes m.
 func (s *Store) Invalidate(ctx context.Context, m cache.Message) (cache.Message, error) {
-	c := newCall(invalidateScript, 2, 5+len(m.Tags))
-	c.keys = append(c.keys, s.tags, s.bus)
-	c.args = append(c.args, encodeMessage(m), flag(m.Soft), flag(m.Clear), flag(s.config.PubSub), s.config.StreamLen)
-	for _, tag := range m.Tags {
-		c.args = append(c.args, tag)
-	}
+	here := m.Keys // in the same script as the message
 	if s.conn.many() {
 		if err := s.forget(ctx, m); err != nil {
 			return cache.Message{}, err
 		}
-	} else {
-		for _, key := range m.Keys {
-			c.keys = append(c.keys, s.prefix+key)
-		}
+		here = nil
+	}
+	c := newCall(invalidateScript, 2+len(here), 5+len(m.Tags))
+	c.add(s.tags, s.bus)
+	c.addKeys(s.prefix, len(here), func(i int) string { return here[i] })
+	c.add(encodeMessage(m), flag(m.Soft), flag(m.Clear), flag(s.config.PubSub), s.config.StreamLen)
+	for _, tag := range m.Tags {
+		c.add(tag)
 	}
 	if err := s.conn.confirmed(ctx, []*call{c}, s.config.WaitReplicas); err != nil {
 		return cache.Message{}, err
@@ -177,10 +189,8 @@ func (s *Store) Invalidate(ctx context.Context, m cache.Message) (cache.Message,
 func (s *Store) forget(ctx context.Context, m cache.Message) error {
 	calls := s.split(len(m.Keys), func(from, to int) *call {
 		c := newCall(forgetScript, to-from, 1)
-		c.args = append(c.args, flag(m.Soft))
-		for _, key := range m.Keys[from:to] {
-			c.keys = append(c.keys, s.prefix+key)
-		}
+		c.addKeys(s.prefix, to-from, func(i int) string { return m.Keys[from+i] })
+		c.add(flag(m.Soft))
 		return c
 	})
 	return s.conn.confirmed(ctx, calls, s.config.WaitReplicas)
@@ -189,9 +199,9 @@ func (s *Store) forget(ctx context.Context, m cache.Message) error {
 // Generations implements [cache.Remote].
 func (s *Store) Generations(ctx context.Context, tags []string) (cache.Generations, error) {
 	c := newCall(generationsScript, 1, len(tags))
-	c.keys = append(c.keys, s.tags)
+	c.add(s.tags)
 	for _, tag := range tags {
-		c.args = append(c.args, tag)
+		c.add(tag)
 	}
 	if err := s.conn.run(ctx, []*call{c}); err != nil {
 		return cache.Generations{}, err
@@ -206,8 +216,7 @@ func (s *Store) Generations(ctx context.Context, tags []string) (cache.Generatio
 // Publish implements [cache.Bus].
 func (s *Store) Publish(ctx context.Context, m cache.Message) error {
 	c := newCall(publishScript, 1, 4)
-	c.keys = append(c.keys, s.bus)
-	c.args = append(c.args, encodeMessage(m), flag(s.config.PubSub), s.config.StreamLen, m.Generation)
+	c.add(s.bus, encodeMessage(m), flag(s.config.PubSub), s.config.StreamLen, m.Generation)
 	return s.conn.run(ctx, []*call{c})
 }
 
@@ -217,15 +226,22 @@ const chunk = 128
 
 // split makes the calls for n keys: one node takes many keys per script, a
 // Cluster one, since each may be in another slot.
-func (s *Store) split(n int, part func(from, to int) *call) (calls []*call) {
-	size := chunk
-	if s.conn.many() {
-		size = 1
-	}
-	for from := 0; from < n; from += size {
-		calls = append(calls, part(from, min(from+size, n)))
+func (s *Store) split(n int, one func(from, to int) *call) []*call {
+	calls := make([]*call, 0, (n+s.size()-1)/s.size())
+	for len(calls) < cap(calls) {
+		calls = append(calls, one(s.part(len(calls), n)))
 	}
 	return calls
+}
+
+// part is which of n keys the i-th call is about.
+func (s *Store) part(i, n int) (from, to int) { return i * s.size(), min((i+1)*s.size(), n) }
+
+func (s *Store) size() int {
+	if s.conn.many() {
+		return 1
+	}
+	return chunk
 }
 
 func flag(set bool) int {

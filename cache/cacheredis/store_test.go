@@ -230,6 +230,20 @@ func TestStampsOfTagsLastEightDaysAndThoseOfClearForEver(t *testing.T) {
 	assert.Equal(t, []uint64{0, kept}, g.Tags)
 }
 
+// T14: the counter is ahead of a clock that was set back.
+func TestCounterRisesWhateverTheClockSays(t *testing.T) {
+	client, name := one(t), newName()
+	s, err := cacheredis.New(client, name, cacheredis.Config{})
+	require.NoError(t, err)
+	first := invalidate(t, s, cache.Message{Tags: []string{"t"}}).Generation
+	ahead := first + uint64(time.Hour.Microseconds())
+	require.NoError(t, client.ZAdd(t.Context(), "{"+name+"}:tags", redis.Z{Score: float64(ahead), Member: "now"}).Err())
+	second := invalidate(t, s, cache.Message{Tags: []string{"t"}}).Generation
+	assert.True(t, second > ahead, "%d comes after %d", second, ahead)
+	assert.Equal(t, second, generations(t, s, "t").Tags[0])
+	assert.Equal(t, second+1, invalidate(t, s, cache.Message{Clear: true}).Generation)
+}
+
 func TestForeignBytesUnderAKeyAreAMiss(t *testing.T) {
 	client, name := one(t), newName()
 	s, err := cacheredis.New(client, name, cacheredis.Config{})

@@ -195,7 +195,9 @@ func (s *subscription) pass(ctx context.Context, id, generation, message string)
 func (s *subscription) call(ctx context.Context, script *script, args ...any) ([]any, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c := &call{script: script, keys: []string{s.store.bus}, args: args}
+	c := newCall(script, 1, len(args))
+	c.add(s.store.bus)
+	c.add(args...)
 	if err := runOn(bounded, s.conn, []*call{c}); err != nil {
 		return nil, err
 	}

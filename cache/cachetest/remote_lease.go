@@ -181,25 +181,26 @@ func unconditional(r remote) {
 
 // leaseEnds: a holder that was away too long is told by its token.
 func leaseEnds(r remote) {
-	const lease = 50 * time.Millisecond
-	begun := time.Now()
-	late := value("a", 1, "late")
-	late.Token = r.claim("a", lease)
-	var next uint64
-	r.await("the lease ends", func() bool {
-		next = r.get(cache.Query{Key: "a"}, long).Token
-		return next != 0
-	})
-	if lasted := time.Since(begun); lasted < lease {
-		r.Errorf("a lease of %v ended after %v", lease, lasted)
+	r.put(value("with a value", 9, "old"), true)
+	r.invalidate(cache.Message{Keys: []string{"with a value"}, Soft: true})
+	for _, key := range []string{"a", "with a value"} {
+		const lease = 50 * time.Millisecond
+		begun := time.Now()
+		late := value(key, 1, "late")
+		late.Token = r.claim(key, lease)
+		r.await("the lease ends", func() bool { return !r.look(key).Held })
+		if lasted := time.Since(begun); lasted < lease {
+			r.Errorf("a lease of %v ended after %v", lease, lasted)
+		}
+		r.put(late, false)
+		r.put(cache.Fill{Key: key, Token: late.Token, TTL: long}, false)
+		f := value(key, 2, "x")
+		f.Token = r.claim(key, long)
+		r.put(late, false)
+		r.put(f, true)
+		r.put(late, false)
+		r.has(key, 2, "x")
 	}
-	r.put(late, false)
-	r.put(cache.Fill{Key: "a", Token: late.Token, TTL: long}, false)
-	f := value("a", 2, "x")
-	f.Token = next
-	r.put(f, true)
-	r.put(late, false)
-	r.has("a", 2, "x")
 }
 
 func leaseExtended(r remote) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -101,9 +102,7 @@ func (b *Bus) add(request reflect.Type, h handler) {
 	}
 	// Copied, since Send reads without a lock.
 	handlers := make(map[reflect.Type]handler, len(old)+1)
-	for t, known := range old {
-		handlers[t] = known
-	}
+	maps.Copy(handlers, old)
 	handlers[request] = h
 	b.handlers.Store(&handlers)
 }

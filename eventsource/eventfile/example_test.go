@@ -3,7 +3,6 @@ package eventfile_test
 import (
 	"context"
 	"fmt"
-	"log"
 	"os"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -15,7 +14,7 @@ import (
 func Example() {
 	dir, err := os.MkdirTemp("", "events")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer os.RemoveAll(dir)
 	ctx := context.Background()
@@ -23,21 +22,21 @@ func Example() {
 	for range 2 {
 		store, err := eventfile.Open(dir, eventfile.Config{})
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		head, err := store.Head(ctx)
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		result, err := store.Append(ctx, []eventsource.Event{
 			{Stream: "account-7", Type: "account.deposited", Data: []byte(`{"amount":1000}`)},
 		})
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		fmt.Println("found", head, "events; the stream is at version", result.Version)
 		if err := store.Close(); err != nil { // marks a clean end
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 	// Output:
@@ -49,17 +48,17 @@ func Example() {
 func ExampleLog_Stats() {
 	dir, err := os.MkdirTemp("", "events")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer os.RemoveAll(dir)
 	store, err := eventfile.Open(dir, eventfile.Config{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer store.Close()
 	for range 3 {
 		if _, err := store.Append(context.Background(), []eventsource.Event{{Type: "ping"}}); err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 	s := store.Stats()

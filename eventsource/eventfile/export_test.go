@@ -30,6 +30,9 @@ func OpenWith(dir string, cfg Config, s Settings) (*Log, error) {
 	return open(dir, cfg, settings{fs: s.FS, hashMask: s.HashMask, now: s.Now, sidecars: s.FS == nil})
 }
 
+// FormatEvents is the format of the event log.
+const FormatEvents = formatEvents
+
 // FinishSidecars returns when every file that is complete by now has its index.
 // The goroutine takes the second of three kicks after the pass for the first.
 func (l *Log) FinishSidecars() {
@@ -83,10 +86,10 @@ func EncodeSidecar(events ...eventsource.Event) []byte {
 // DecodeSidecar adds the part of b that follows the head to an index.
 func DecodeSidecar(b []byte) {
 	l := &Log{index: index.New(math.MaxUint64), tracked: map[string]tracked{}, seed: maphash.MakeSeed()}
-	r := sidecarReader{log: l, scanner: scanner[[]byte]{rest: b}}
+	r := sidecarReader{log: l, scanner: scanner[string]{rest: string(b)}}
 	r.load(fuzzed)
 	if len(b) > sidecarHead+4 {
-		r = sidecarReader{log: l, scanner: scanner[[]byte]{rest: b[sidecarHead : len(b)-4]}}
+		r = sidecarReader{log: l, scanner: scanner[string]{rest: string(b[sidecarHead : len(b)-4])}}
 		r.load(fuzzed)
 	}
 }

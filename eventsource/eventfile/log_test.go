@@ -1,11 +1,15 @@
 package eventfile_test
 
 import (
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/eventsource/eventfile"
 	"github.com/keelson-go/keelson/eventsource/eventtest"
+	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 	"github.com/keelson-go/keelson/internal/wal/faultfs"
 )
@@ -49,4 +53,44 @@ func TestLogHasCheckpoints(t *testing.T) {
 			eventtest.TestCheckpoints(t, func(t *testing.T) eventsource.Checkpoints { return open(t) })
 		})
 	}
+}
+
+// T7: an id that looks as if this log had made it only says where to look.
+func TestAForgedIDIsNoDuplicate(t *testing.T) {
+	l := open(t, t.TempDir(), eventfile.Config{})
+	_, err := l.Append(t.Context(), []eventsource.Event{{Type: "t"}})
+	require.NoError(t, err)
+	made := collect(t, l, eventsource.All(), eventsource.ReadOptions{})[0].ID
+	forged := "00000000" + made[8:] // of another time
+	r, err := l.Append(t.Context(), []eventsource.Event{{ID: forged, Type: "t"}})
+	require.NoError(t, err)
+	assert.Equal(t, eventsource.Result{First: 2, Last: 2}, r)
+	r, err = l.Append(t.Context(), []eventsource.Event{{ID: made, Type: "t"}})
+	require.NoError(t, err)
+	assert.Equal(t, eventsource.Result{First: 1, Last: 1, Duplicate: true}, r)
+}
+
+// T6: of concurrent twins one writes, however they interleave.
+func TestTwinsAreWrittenOnce(t *testing.T) {
+	l := openFS(t, faultfs.New(1))
+	const rounds, twins = 300, 6
+	for round := range rounds {
+		var running sync.WaitGroup
+		var fresh atomic.Int32
+		start := make(chan struct{})
+		for range twins {
+			running.Go(func() {
+				<-start
+				r, err := l.Append(t.Context(), []eventsource.Event{{ID: fmt.Sprint("twin-", round), Type: "t"}})
+				assert.NoError(t, err)
+				if !r.Duplicate {
+					fresh.Add(1)
+				}
+			})
+		}
+		close(start)
+		running.Wait()
+		require.Equal(t, int32(1), fresh.Load(), "round", round)
+	}
+	assert.Equal(t, uint64(rounds), l.Stats().Events)
 }

@@ -85,21 +85,21 @@ func selects(o eventsource.ReadOptions, body []byte) bool {
 // cursor finds the positions, as of now.
 func (l *Log) cursor(at *fetcher, q eventsource.Query, o eventsource.ReadOptions) (c *index.Cursor, err error) {
 	head := l.head.Load()
-	after, upTo := min(o.After, eventsource.Position(head)), eventsource.Position(head)
+	after, upTo := uint32(min(o.After, eventsource.Position(head))), head
 	if o.UpTo > 0 {
-		upTo = min(upTo, o.UpTo)
+		upTo = uint32(min(eventsource.Position(upTo), o.UpTo))
 	}
 	if !o.AsOf.IsZero() {
-		last, err := l.asOf(at, o.AsOf, uint32(upTo))
+		last, err := l.asOf(at, o.AsOf, upTo)
 		if err != nil {
 			return nil, err
 		}
 		upTo = min(upTo, last)
 	}
 	if len(q) == 1 && len(q[0].Streams) == 1 {
-		after, upTo = l.versions(q[0].Streams[0], o, after, upTo)
+		after, upTo = l.index.Versions(q[0].Streams[0], o.AfterVersion, o.UpToVersion, after, upTo)
 	}
-	c = index.NewCursor(uint32(after), uint32(upTo), o.Backward)
+	c = index.NewCursor(after, upTo, o.Backward)
 	for _, it := range q {
 		c.Add(l.index, it, func(id string) (uint32, bool) {
 			e, ok, failed := l.find(at, id, l.hash(id), head)
@@ -112,29 +112,9 @@ func (l *Log) cursor(at *fetcher, q eventsource.Query, o eventsource.ReadOptions
 	return c, err
 }
 
-// versions narrows the bounds of a read of one stream: a version is a place in
-// its list.
-func (l *Log) versions(stream string, o eventsource.ReadOptions, after, upTo eventsource.Position) (low, high eventsource.Position) {
-	list := l.index.Streams.Find(stream)
-	if list == nil || stream == "" {
-		return after, upTo
-	}
-	positions := list.Positions()
-	switch v := o.AfterVersion; {
-	case v > uint64(len(positions)):
-		after = upTo
-	case v > 0:
-		after = max(after, eventsource.Position(positions[v-1]))
-	}
-	if v := o.UpToVersion; v > 0 && v <= uint64(len(positions)) {
-		upTo = min(upTo, eventsource.Position(positions[v-1]))
-	}
-	return after, upTo
-}
-
 // asOf returns the last position up to upTo at a time. It halves, since time
 // does not decrease.
-func (l *Log) asOf(at *fetcher, t time.Time, upTo uint32) (eventsource.Position, error) {
+func (l *Log) asOf(at *fetcher, t time.Time, upTo uint32) (uint32, error) {
 	var failed error
 	n := sort.Search(int(upTo), func(i int) bool {
 		if failed != nil {
@@ -145,7 +125,7 @@ func (l *Log) asOf(at *fetcher, t time.Time, upTo uint32) (eventsource.Position,
 		}
 		return at.rec.micros > t.UnixMicro()
 	})
-	return eventsource.Position(n), failed
+	return uint32(n), failed
 }
 
 // fetcher reads events by position, and keeps the record that it has.

@@ -3,6 +3,7 @@ package eventfile
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -101,7 +102,7 @@ func (d *draft) event(i int, e *eventsource.Event, hash func(string) uint64) {
 	b = appendText(appendText(b, e.Stream), e.Type)
 	tags := 0
 	for k, tag := range e.Tags {
-		if !contains(e.Tags[:k], tag) {
+		if !slices.Contains(e.Tags[:k], tag) {
 			b = appendText(b, tag)
 			tags++
 		}
@@ -132,15 +133,6 @@ func (d *draft) place(first uint32, micros int64) {
 
 func (d *draft) setVersion(i int, version uint32) {
 	binary.LittleEndian.PutUint32(d.buf[d.at[i]+4:], version)
-}
-
-func contains(list []string, s string) bool {
-	for _, other := range list {
-		if other == s {
-			return true
-		}
-	}
-	return false
 }
 
 func appendText(b []byte, s string) []byte { return append(append(b, byte(len(s))), s...) }
@@ -351,6 +343,10 @@ func (s *scanner[T]) id(kind byte) string {
 
 // number takes a uvarint.
 func (s *scanner[T]) number() (n uint64) {
+	if !s.bad && len(s.rest) > 0 && s.rest[0] < 0x80 { // most are small, and an index has millions
+		n, s.rest = uint64(s.rest[0]), s.rest[1:]
+		return n
+	}
 	for shift := 0; shift < 64; shift += 7 {
 		b := s.take(1)
 		if len(b) == 0 {

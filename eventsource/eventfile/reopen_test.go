@@ -11,6 +11,7 @@ import (
 	"github.com/keelson-go/keelson/eventsource/eventfile"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
+	"github.com/keelson-go/keelson/internal/wal"
 )
 
 // queries cover every kind of index.
@@ -40,6 +41,8 @@ func TestALogAnswersTheSameAfterReopen(t *testing.T) {
 	dir := t.TempDir()
 	cfg := eventfile.Config{SegmentSize: 4000}
 	l := open(t, dir, cfg)
+	_, err := l.Append(t.Context(), nil, eventsource.Track("early", 3))
+	require.NoError(t, err)
 	write(t, l, 1, 400)
 	require.NoError(t, l.SaveCheckpoint(t.Context(), "mine", eventsource.Checkpoint{}, eventsource.Checkpoint{Position: 7, Epoch: 2, Data: []byte("x")}, nil))
 	var want [][]eventsource.Recorded
@@ -120,18 +123,20 @@ func answersOld(t *testing.T, l *eventfile.Log) {
 	c, err := l.LoadCheckpoint(ctx, "mine")
 	require.NoError(t, err)
 	assert.Equal(t, eventsource.Checkpoint{Position: 7, Epoch: 2, Data: []byte("x")}, c)
-	c, err = l.LoadCheckpoint(ctx, "track/source")
-	require.NoError(t, err)
-	assert.Equal(t, eventsource.Position(400), c.Position)
+	for source, want := range map[string]eventsource.Position{"source": 400, "early": 3, "none": 0} {
+		c, err = l.LoadCheckpoint(ctx, "track/"+source)
+		require.NoError(t, err)
+		assert.Equal(t, want, c.Position, source)
+	}
 }
 
 // T11: also over a restart, time does not decrease.
 func TestTimeDoesNotDecreaseOverAReopen(t *testing.T) {
-	dir := t.TempDir()
+	dirs := []string{t.TempDir(), t.TempDir()}
 	clock := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
-	cfg := eventfile.Config{SegmentSize: 300}
-	for range 3 {
-		l, err := eventfile.OpenWith(dir, cfg, eventfile.Settings{Now: func() time.Time { return clock }})
+	for i := range 6 {
+		cfg := eventfile.Config{SegmentSize: []int64{300, 0}[i%2]} // many files, or one
+		l, err := eventfile.OpenWith(dirs[i%2], cfg, eventfile.Settings{Now: func() time.Time { return clock }})
 		require.NoError(t, err)
 		for range 5 {
 			_, err := l.Append(t.Context(), []eventsource.Event{{Type: "tick", Data: make([]byte, 100)}})
@@ -142,6 +147,31 @@ func TestTimeDoesNotDecreaseOverAReopen(t *testing.T) {
 		assert.True(t, slices.IsSortedFunc(all, func(a, b eventsource.Recorded) int { return a.Time.Compare(b.Time) }))
 		require.NoError(t, l.Close())
 	}
+}
+
+// T11: the time of the last event is known also if its file was read from its
+// index alone, and a crash left nothing in the file behind it.
+func TestTimeDoesNotDecreaseBehindAnEmptyFile(t *testing.T) {
+	dir := t.TempDir()
+	clock := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
+	openAt := func() *eventfile.Log {
+		l, err := eventfile.OpenWith(dir, eventfile.Config{SegmentSize: 300}, eventfile.Settings{Now: func() time.Time { return clock }})
+		require.NoError(t, err)
+		return l
+	}
+	l := openAt()
+	write(t, l, 1, 9)
+	l.FinishSidecars()
+	require.NoError(t, l.Close())
+	segments, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(segments[len(segments)-1], 64)) // its header
+	clock = clock.Add(-time.Hour)
+	l = openAt()
+	write(t, l, 20, 20)
+	last := collect(t, l, eventsource.All(), eventsource.ReadOptions{Backward: true, Limit: 1})[0]
+	assert.Equal(t, clock.Add(time.Hour), last.Time)
+	require.NoError(t, l.Close())
 }
 
 // Sealed files are checked when they are read; with VerifyOnOpen, before.
@@ -169,13 +199,36 @@ func TestDamageOfASealedFileIsFound(t *testing.T) {
 }
 
 func TestAMissingFirstFileIsFound(t *testing.T) {
-	dir := t.TempDir()
-	l := open(t, dir, eventfile.Config{SegmentSize: 500})
-	write(t, l, 1, 20)
-	require.NoError(t, l.Close())
-	removeAll(t, []string{filepath.Join(dir, "00000000000000000001.wal")})
-	_, err := eventfile.Open(dir, eventfile.Config{})
-	assert.ErrorIs(t, err, eventsource.ErrCorrupt)
+	for _, first := range [][]eventsource.Event{nil, {event(1)}} {
+		dir := t.TempDir()
+		l := open(t, dir, eventfile.Config{SegmentSize: 70})
+		_, err := l.Append(t.Context(), first, eventsource.Track("source", 1))
+		require.NoError(t, err)
+		write(t, l, 2, 9)
+		require.NoError(t, l.Close())
+		removeAll(t, []string{filepath.Join(dir, "00000000000000000001.wal")})
+		_, err = eventfile.Open(dir, eventfile.Config{})
+		assert.ErrorIs(t, err, eventsource.ErrCorrupt)
+	}
+}
+
+// Records that are intact and yet do not fit are damage as well.
+func TestRecordsThatDoNotFitAreFound(t *testing.T) {
+	for name, records := range map[string][][]byte{
+		"a version out of line":  {eventfile.EncodeRecord(event(1))},
+		"a position used before": {eventfile.EncodeRecord(event(2)), eventfile.EncodeRecord(event(2))},
+		"no record of ours":      {[]byte("something else that is long enough")},
+	} {
+		dir := t.TempDir()
+		w, err := wal.Open(wal.Config{Dir: dir, Format: eventfile.FormatEvents}, nil)
+		require.NoError(t, err)
+		for _, b := range records {
+			require.NoError(t, w.Enqueue(b).Wait(t.Context()))
+		}
+		require.NoError(t, w.Close())
+		_, err = eventfile.Open(dir, eventfile.Config{})
+		assert.ErrorIs(t, err, eventsource.ErrCorrupt, name)
+	}
 }
 
 // T31: one process, and one Log in it, has the directory.

@@ -7,8 +7,10 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/eventsource/internal/index"
 	"github.com/keelson-go/keelson/internal/wal"
 )
 
@@ -20,13 +22,15 @@ import (
 //	 8  first and last record, length, salt of the segment: u64 each
 //	40  position of the first event, or of the next one, u64
 //	48  time of the last event, microseconds since 1970, i64
-//	56  the names of streams, types, tags: each time a number, and texts
+//	56  the names of streams, of types, of tags: each time how many; each: text,
+//	    number of events, distance of each one's position from that before
 //	    number of sources tracked; each: text; position, record, u64 each
-//	    number of events; each: distance of its record from the one before;
-//	    numbers of stream, type, tags, the tags counted first; kind of id, id
+//	    number of events; each: distance of its record from that before; kind
+//	    of id, id
 //	    CRC-32C of all before, u32
 //
-// Numbers without a size are uvarints; names count from 0 as they stand above.
+// Numbers without a size are uvarints. Events stand by name, not one after the
+// other: so that lists are filled one at a time, which takes half as long.
 const (
 	sidecarMagic = "KEELIDX1"
 	sidecarHead  = 56
@@ -51,7 +55,7 @@ func (l *Log) loadSidecar(s wal.Segment) (ok bool, err error) {
 	if first := binary.LittleEndian.Uint64(body[40:]); first != uint64(l.last.Load())+1 {
 		return false, fmt.Errorf("%w: segment %d begins with event %d after event %d", eventsource.ErrCorrupt, s.First, first, l.last.Load())
 	}
-	r := sidecarReader{log: l, scanner: scanner[[]byte]{rest: body[sidecarHead:]}}
+	r := sidecarReader{log: l, scanner: scanner[string]{rest: string(body[sidecarHead:])}}
 	if r.load(s); r.bad {
 		return false, fmt.Errorf("%w: %s: its checksum is right, its contents are not", eventsource.ErrCorrupt, l.sidecarName(s.First))
 	}
@@ -70,75 +74,53 @@ func identity(s wal.Segment) []byte {
 
 // sidecarReader adds what it reads to the index.
 type sidecarReader struct {
-	scanner[[]byte]
-	log                  *Log
-	streams, types, tags []uint32 // numbers in the index, by numbers here
+	scanner[string]
+	log *Log
 }
 
 func (r *sidecarReader) load(s wal.Segment) {
 	l := r.log
-	r.streams, r.types, r.tags = r.table(l.index.Streams.Intern), r.table(l.index.Types.Intern), r.table(l.index.Tags.Intern)
+	for _, names := range [...]*index.Names{&l.index.Streams, &l.index.Types, &l.index.Tags} {
+		r.names(names)
+	}
 	for range r.uvarint() {
-		source := string(r.text())
-		numbers := r.take(16)
+		source := r.text()
+		numbers := []byte(r.take(16))
 		if r.bad {
 			return
 		}
 		p, lsn := binary.LittleEndian.Uint64(numbers), binary.LittleEndian.Uint64(numbers[8:])
-		l.tracked[source] = tracked{eventsource.Position(p), wal.LSN(lsn)}
+		l.tracked[strings.Clone(source)] = tracked{eventsource.Position(p), wal.LSN(lsn)}
 	}
 	ref, last := s.Base, l.last.Load()
 	for range r.uvarint() {
 		last++
 		ref += wal.Ref(r.number())
 		l.place(last, ref)
-		if r.event(last); r.bad {
+		kind := r.take(1)
+		if r.bad {
 			return
 		}
+		if kind[0] == idMade {
+			continue
+		}
+		l.addID(l.hash(r.id(kind[0])), last)
 	}
 	l.last.Store(last)
 }
 
-// table reads names and interns them.
-func (r *sidecarReader) table(intern func(string) uint32) (numbers []uint32) {
+// names fills the lists of some names.
+func (r *sidecarReader) names(names *index.Names) {
 	for range r.uvarint() {
-		numbers = append(numbers, intern(string(r.text())))
-	}
-	return numbers
-}
-
-func (r *sidecarReader) event(pos uint32) {
-	x := r.log.index
-	if n := r.pick(r.streams); n > 0 {
-		x.Streams.List(n).Append(pos)
-	}
-	if n := r.pick(r.types); n > 0 {
-		x.Types.List(n).Append(pos)
-	}
-	for range r.uvarint() {
-		if n := r.pick(r.tags); n > 0 {
-			x.Tags.List(n).Append(pos)
-			r.log.bytes += 4
+		list := names.List(names.Intern(r.text()))
+		pos := r.log.last.Load()
+		n := r.uvarint()
+		for range n {
+			pos += uint32(r.number())
+			list.Append(pos)
 		}
+		r.log.bytes += 4 * uint64(n)
 	}
-	r.log.bytes += 8
-	kind := r.take(1)
-	if r.bad {
-		return
-	}
-	if text := r.id(kind[0]); text != "" {
-		r.log.addID(r.log.hash(text), pos)
-	}
-}
-
-// pick returns the number in the index of the name that follows.
-func (r *sidecarReader) pick(numbers []uint32) uint32 {
-	i := r.number()
-	if r.bad || i >= uint64(len(numbers)) {
-		r.bad = true
-		return 0
-	}
-	return numbers[i]
 }
 
 // writeSidecars writes what is missing whenever a segment has been sealed, until
@@ -217,6 +199,7 @@ type sidecarWriter struct {
 	sources              map[string]tracked
 	events               []byte
 	count                uint64
+	before               uint32 // position of the event before the segment
 	ref                  wal.Ref
 	rec                  stored
 	scratch              []string
@@ -233,6 +216,7 @@ func (w *sidecarWriter) record(rec wal.Record) error {
 	if len(w.head) == 40 {
 		w.head = binary.LittleEndian.AppendUint64(w.head, uint64(w.rec.first))
 		w.head = binary.LittleEndian.AppendUint64(w.head, 0) // the time, below
+		w.before = w.rec.first - 1
 	}
 	binary.LittleEndian.PutUint64(w.head[48:], uint64(w.rec.micros))
 	w.rec.sources(func(source string, p eventsource.Position) { w.sources[source] = tracked{p, rec.LSN} })
@@ -242,20 +226,20 @@ func (w *sidecarWriter) record(rec wal.Record) error {
 			return err
 		}
 		w.scratch = n.tags
-		w.event(n, rec.Ref)
+		w.event(w.rec.first+uint32(i), n, rec.Ref)
 	}
 	return nil
 }
 
-func (w *sidecarWriter) event(n names, ref wal.Ref) {
+func (w *sidecarWriter) event(pos uint32, n names, ref wal.Ref) {
+	pos -= w.before
+	w.streams.add(n.stream, pos)
+	w.types.add(n.typ, pos)
+	for _, tag := range n.tags {
+		w.tags.add(tag, pos)
+	}
 	b := binary.AppendUvarint(w.events, uint64(ref-w.ref))
 	w.ref = ref
-	b = binary.AppendUvarint(b, w.streams.number(n.stream))
-	b = binary.AppendUvarint(b, w.types.number(n.typ))
-	b = binary.AppendUvarint(b, uint64(len(n.tags)))
-	for _, tag := range n.tags {
-		b = binary.AppendUvarint(b, w.tags.number(tag))
-	}
 	w.events = append(append(b, n.kind), n.rawID...)
 	w.count++
 }
@@ -264,8 +248,9 @@ func (w *sidecarWriter) finish() []byte {
 	b := w.head
 	for _, t := range [...]*nameTable{&w.streams, &w.types, &w.tags} {
 		b = binary.AppendUvarint(b, uint64(len(t.list)))
-		for _, text := range t.list {
-			b = appendText(b, text)
+		for _, n := range t.list {
+			b = binary.AppendUvarint(appendText(b, n.text), n.count)
+			b = append(b, n.positions...)
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(w.sources)))
@@ -278,20 +263,30 @@ func (w *sidecarWriter) finish() []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// nameTable numbers names from 0. The zero nameTable is empty.
+// nameTable gathers the positions of names. The zero nameTable is empty.
 type nameTable struct {
-	list    []string
-	numbers map[string]uint64
+	list   []*gathered
+	byName map[string]*gathered
 }
 
-func (t *nameTable) number(text string) uint64 {
-	n, ok := t.numbers[text]
+// gathered is a name and where it occurs, counted from the segment's first event.
+type gathered struct {
+	text      string
+	count     uint64
+	last      uint32
+	positions []byte
+}
+
+func (t *nameTable) add(text string, pos uint32) {
+	g, ok := t.byName[text]
 	if !ok {
-		if t.numbers == nil {
-			t.numbers = map[string]uint64{}
+		if t.byName == nil {
+			t.byName = map[string]*gathered{}
 		}
-		n = uint64(len(t.list))
-		t.list, t.numbers[text] = append(t.list, text), n
+		g = &gathered{text: strings.Clone(text)} // not a part of a record
+		t.list, t.byName[g.text] = append(t.list, g), g
 	}
-	return n
+	g.positions = binary.AppendUvarint(g.positions, uint64(pos-g.last))
+	g.count++
+	g.last = pos
 }

@@ -171,13 +171,13 @@ func (s *Store) AppendTx(ctx context.Context, tx *sql.Tx, events []eventsource.E
 }
 
 func fullySynchronous(ctx context.Context, tx *sql.Tx) error {
-	var level int
-	if err := tx.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level); err != nil {
+	durable, level, err := sqldb.Waits(ctx, tx)
+	if err != nil {
 		return fmt.Errorf("eventsql: append: %w", ended(ctx, err))
 	}
-	if level < synchronousFull {
-		return fmt.Errorf("%w: the connection of tx has PRAGMA synchronous=%d, at least %d (FULL) is needed: set it in the data source name",
-			eventsource.ErrInvalid, level, synchronousFull)
+	if !durable {
+		return fmt.Errorf("%w: the connection of tx has PRAGMA synchronous=%d, at least 2 (FULL) is needed: set it in the data source name",
+			eventsource.ErrInvalid, level)
 	}
 	return nil
 }

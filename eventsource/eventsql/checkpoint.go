@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/eventsource/internal/wiring"
 	"github.com/keelson-go/keelson/internal/sqldb"
 )
 
@@ -204,7 +205,8 @@ func bytesOf(data []byte) any {
 // InTx makes an Apply for [eventsource.Projection] whose writes commit together
 // with the projection's checkpoint: each event counts exactly once in what
 // apply writes through tx, whatever crashes. Run must get the *Store of that
-// database as Checkpoints, else Apply returns [eventsource.ErrInvalid].
+// database as Checkpoints, else it ends with [eventsource.ErrInvalid], whatever
+// MaxAttempts and Park are.
 //
 // apply must neither commit nor roll back tx; that is done when the Apply around
 // it has returned. Its error, a panic, and the loss of the partition to another
@@ -215,7 +217,7 @@ func InTx(apply func(ctx context.Context, tx *sql.Tx, b eventsource.Batch) error
 	return func(ctx context.Context, b eventsource.Batch) error {
 		c, ok := ctx.Value(savingKey{}).(*saving)
 		if !ok {
-			return fmt.Errorf("%w: eventsql.InTx: Run needs an *eventsql.Store as Checkpoints", eventsource.ErrInvalid)
+			return &wiring.Error{Err: fmt.Errorf("%w: eventsql.InTx: Run needs an *eventsql.Store as Checkpoints", eventsource.ErrInvalid)}
 		}
 		if c.tx == nil {
 			if err := c.begin(ctx); err != nil {

@@ -301,61 +301,13 @@ func (t *sqliteTx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	return stmt, err
 }
 
-// synchronousFull is the level from which on a commit waits for the disk.
-const synchronousFull = 2
-
-// writer takes a connection whose commits wait for the disk; release gives it
-// back as it was. Drivers and DSNs may say synchronous=NORMAL, under which WAL
-// mode forgets the last commits when the machine stops.
+// writer takes a connection whose commits wait for the disk.
 func (s *Store) writer(ctx context.Context) (conn *sql.Conn, release func(), err error) {
-	if conn, err = s.db.Conn(ctx); err != nil {
-		return nil, nil, err
-	}
-	var level int
-	err = conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level)
-	if err == nil && level < synchronousFull {
-		_, err = conn.ExecContext(ctx, "PRAGMA synchronous=FULL")
-	}
-	if err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	return conn, func() {
-		if level < synchronousFull {
-			conn.ExecContext(context.WithoutCancel(ctx), pragmas[level]) //nolint:errcheck // stricter than asked for is no harm
-		}
-		conn.Close()
-	}, nil
+	return sqldb.Writer(ctx, s.db)
 }
-
-var pragmas = [...]string{"PRAGMA synchronous=OFF", "PRAGMA synchronous=NORMAL"}
 
 // immediate runs f in a transaction that begins as a writer. committing tells
 // whether an error came from COMMIT.
 func (s *Store) immediate(ctx context.Context, f func(conn *sql.Conn) error) (committing bool, err error) {
-	conn, release, err := s.writer(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer release()
-	exec := func(query string) func() error {
-		return func() error { _, err := conn.ExecContext(ctx, query); return err }
-	}
-	if err := sqldb.WhileBusy(ctx, exec("BEGIN IMMEDIATE")); err != nil {
-		return false, err
-	}
-	done := false
-	defer func() {
-		if !done { // an error, a panic or Goexit
-			conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") //nolint:errcheck // the first error says more
-		}
-	}()
-	if err := f(conn); err != nil {
-		return false, err
-	}
-	if err := sqldb.WhileBusy(ctx, exec("COMMIT")); err != nil { // readers can be in the way, without WAL
-		return true, err
-	}
-	done = true
-	return false, nil
+	return sqldb.Immediate(ctx, s.db, f)
 }

@@ -129,12 +129,12 @@ type Event struct {
 }
 
 var (
-	// ErrInvalid: a message or a subscription breaks a rule. The text names the
-	// field, its value and what is allowed.
+	// ErrInvalid is matched when a message or a subscription breaks a rule. The
+	// text names the field, its value and what is allowed.
 	ErrInvalid = consume.ErrInvalid
 
-	// ErrNoRoute: no queue is bound to the topic, so that the broker would have
-	// dropped the message. Package messagingamqp returns it.
+	// ErrNoRoute is matched when no queue is bound to the topic, so that the broker
+	// would have dropped the message. Package messagingamqp returns it.
 	ErrNoRoute = consume.ErrNoRoute
 )
 

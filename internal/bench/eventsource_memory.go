@@ -42,7 +42,7 @@ func eventsourceMemoryRows() []row {
 			{"eventhorizon v0.17.0 memory, Load of 1000, per event", benchEventhorizonLoad, 0},
 		}},
 		{name: "eventsource: Memory W9, W1 at 1,000,000 events", ours: benchLarge(million), peers: []peer{
-			{"W1 at 100,000 events", benchLarge(func() *eventsource.Memory { return filled(100_000) }), 1.3},
+			{"W1 at 100,000 events", benchLarge(func() *eventsource.Memory { return filledLog(100_000) }), 1.3},
 		}},
 	}
 }
@@ -236,7 +236,7 @@ func benchTags(conditional bool) func(b *testing.B) {
 	}
 }
 
-func filled(n int) *eventsource.Memory {
+func filledLog(n int) *eventsource.Memory {
 	s, names, data := eventsource.NewMemory(), eventNames(), make([]byte, eventPayload)
 	r := rand.New(rand.NewPCG(1, 2))
 	events := make([]eventsource.Event, 1000)
@@ -251,7 +251,7 @@ func filled(n int) *eventsource.Memory {
 	return s
 }
 
-var scanned = sync.OnceValue(func() *eventsource.Memory { return filled(200_000) })
+var scanned = sync.OnceValue(func() *eventsource.Memory { return filledLog(200_000) })
 
 func benchScan(b *testing.B) {
 	s := scanned()
@@ -291,8 +291,8 @@ func benchEventhorizonLoad(b *testing.B) {
 	}
 }
 
-// million is filled once; what the measurements add to it does not matter.
-var million = sync.OnceValue(func() *eventsource.Memory { return filled(1_000_000) })
+// million is filledLog once; what the measurements add to it does not matter.
+var million = sync.OnceValue(func() *eventsource.Memory { return filledLog(1_000_000) })
 
 // benchLarge is W1 on a store that holds events already.
 func benchLarge(open func() *eventsource.Memory) func(b *testing.B) {

@@ -5,6 +5,7 @@
 //
 //	dialect.go   which database, and what is refused
 //	migrate.go   the scripts of a package, applied once each
+//	durable.go   commits of SQLite that wait for the disk
 //	errors.go    what a driver's error says, without its types
 package sqldb
 

@@ -20,7 +20,7 @@ type fake map[string][]driver.Value
 
 func (f fake) Connect(context.Context) (driver.Conn, error) { return f, nil }
 func (f fake) Driver() driver.Driver                        { return nil }
-func (f fake) Prepare(string) (driver.Stmt, error) { return nil, errors.New("fake: not here") }
+func (f fake) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("fake: not here") }
 
 func (f fake) Begin() (driver.Tx, error) { return nil, errors.New("fake: not here") }
 func (f fake) Close() error              { return nil }

@@ -33,6 +33,7 @@ func TestStore(t *testing.T, open func(t *testing.T) saga.Store) {
 		{"OwnedSagasAreLeftAlone", ownedAreLeftAlone},
 		{"SilentOwnersLoseTheirSagas", silentOwners},
 		{"ReapedOwnerIsFenced", reapedOwner},
+		{"LateWriteOfAReapedOwnerOrphansNothing", lateWrite},
 		{"EndedLeaseFreesAtOnce", endedLease},
 		{"OnlyClaimsOneAlone", onlyClaims},
 		{"MessagesWakeAndAreReadOnce", messages},

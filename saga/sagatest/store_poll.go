@@ -142,6 +142,23 @@ func reapedOwner(s *suite) {
 	s.refused(next(stale, "done"), saga.ErrFenced)
 }
 
+// T16: a write that arrives between the end of its lease and the next claim extends
+// the saga and does not take it back.
+func lateWrite(s *suite) {
+	s.accept(start("a"))
+	short := saga.Lease{Owner: "silent", For: 50 * time.Millisecond, Limit: 1, Can: []string{can}}
+	stale := s.pollLease(short).Claimed[0]
+	time.Sleep(100 * time.Millisecond)
+	for range 2 { // one may free, the other look again
+		s.poll("heir", 0, can)
+	}
+	s.accept(next(stale, "done"))
+	got := s.poll("heir", 10, can).Claimed
+	if len(got) != 1 || got[0].Seq != 2 || got[0].Owner != "heir" {
+		s.Errorf("the heir claimed %+v", got)
+	}
+}
+
 // T42: who leaves in order makes nobody wait.
 func endedLease(s *suite) {
 	s.accept(start("a"))

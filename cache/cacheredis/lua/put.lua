@@ -1,57 +1,62 @@
--- KEYS: records. ARGV, two per key: operation (1 byte: 0 store, 1 extend or
--- release), version, token, life, fresh life (8 bytes each, in microseconds, 0:
--- without end); then the data. Returns 1 per fill that took effect, else 0.
-local NONE = string.rep('\0', 8)
-local time = redis.call('TIME')
+-- KEYS: records. ARGV[1]: per key the version, token, life and fresh life (8
+-- bytes each, lives in microseconds, 0: without end) and the operation (1 byte:
+-- 0 store, 1 extend or release). Then the data of each. Returns a byte per key,
+-- 1 if the fill took effect.
+local call, byte, sub, field, pack = redis.call, string.byte, string.sub, struct.unpack, struct.pack
+local NONE = '\0\0\0\0\0\0\0\0'
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
+local specs = ARGV[1]
+
+-- Fills that come together mostly live as long.
+local last, expiry, stamps = nil, nil, nil
 local out = {}
 
-local function millis(at) return string.format('%.0f', math.ceil(at / 1000)) end
-local function later(life) return struct.pack('>I8', life > 0 and now + life or 0) end
-
-for i, key in ipairs(KEYS) do
-  local spec, data = ARGV[2 * i - 1], ARGV[2 * i]
-  local version, token = string.sub(spec, 2, 9), string.sub(spec, 10, 17)
-  local life, fresh = struct.unpack('>I8', spec, 18), struct.unpack('>I8', spec, 26)
+for i = 1, #KEYS do
+  local key, from = KEYS[i], 33 * i - 32
+  local token, lives = sub(specs, from + 8, from + 15), sub(specs, from + 16, from + 31)
+  local life, fresh = field('>I8I8', lives)
+  if lives ~= last then
+    last, expiry = lives, string.format('%.0f', math.ceil((now + life) / 1000))
+    stamps = pack('>I8I8', fresh > 0 and now + fresh or 0, life > 0 and now + life or 0)
+  end
 
   local head, held, kind, ends = '', false, 0, 0
   if token ~= NONE then
-    head = redis.call('GETRANGE', key, 0, 40)
+    head = call('GETRANGE', key, 0, 40)
     if #head == 41 then
-      ends = struct.unpack('>I8', head, 34)
-      if ends == 0 or now < ends then kind = string.byte(head) end
-      held = string.sub(head, 10, 17) == token and struct.unpack('>I8', head, 18) > now
+      local till, _
+      till, _, ends = field('>I8I8I8', head, 18)
+      if ends == 0 or now < ends then kind = byte(head) end
+      held = till > now and sub(head, 10, 17) == token
     end
   end
 
   local stored = 0
-  if string.byte(spec) == 0 then
+  if byte(specs, from + 32) == 0 then
+    local version = sub(specs, from, from + 7)
     if token == NONE or held then
-      local record = '\1' .. version .. NONE .. NONE .. later(fresh) .. later(life) .. data
-      if life > 0 then
-        redis.call('SET', key, record, 'PXAT', millis(now + life))
-      else
-        redis.call('SET', key, record)
-      end
+      local record = '\1' .. version .. NONE .. NONE .. stamps .. ARGV[1 + i]
+      if life > 0 then call('SET', key, record, 'PXAT', expiry) else call('SET', key, record) end
       stored = 1
-    elseif kind == 1 and string.sub(head, 2, 9) == version then
+    elseif kind == 1 and sub(head, 2, 9) == version then
       stored = 1 -- by an earlier attempt, whose reply was lost
     end
   elseif held and life > 0 then
-    redis.call('SETRANGE', key, 17, struct.pack('>I8', now + life))
+    call('SETRANGE', key, 17, pack('>I8', now + life))
     if kind == 0 or ends > 0 then
-      redis.call('PEXPIREAT', key, millis(math.max(now + life, kind ~= 0 and ends or 0)))
+      call('PEXPIREAT', key, string.format('%.0f', math.ceil(math.max(now + life, kind ~= 0 and ends or 0) / 1000)))
     end
     stored = 1
   elseif held then
     if kind == 0 then
-      redis.call('UNLINK', key)
+      call('UNLINK', key)
     else
-      redis.call('SETRANGE', key, 9, NONE .. NONE)
-      if ends > 0 then redis.call('PEXPIREAT', key, millis(ends)) end
+      call('SETRANGE', key, 9, NONE .. NONE)
+      if ends > 0 then call('PEXPIREAT', key, string.format('%.0f', math.ceil(ends / 1000))) end
     end
     stored = 1
   end
   out[i] = stored
 end
-return out
+return table.concat(out)

@@ -37,6 +37,28 @@ func (x *Index) Version(stream string) uint64 {
 	return 0
 }
 
+// Versions narrows the bounds of a read of one stream to those of its versions,
+// where 0 is no bound: a version is a place in the stream's list, so that the
+// end of a long stream costs no more than a short one.
+func (x *Index) Versions(stream string, afterVersion, upToVersion uint64, after, upTo uint32) (low, high uint32) {
+	l := x.Streams.Find(stream)
+	if l == nil || stream == "" {
+		return after, upTo
+	}
+	positions := l.Positions()
+	n := uint64(len(positions))
+	switch {
+	case afterVersion > n:
+		after = upTo
+	case afterVersion > 0:
+		after = max(after, positions[afterVersion-1])
+	}
+	if upToVersion > 0 && upToVersion <= n {
+		upTo = min(upTo, positions[upToVersion-1])
+	}
+	return after, upTo
+}
+
 // Newest returns the highest position that matches it, above after and up to
 // last, or 0. It is what a condition asks, on the writer's side. It looks at
 // the names first, so that a tag without a new event costs one lookup. Ids are

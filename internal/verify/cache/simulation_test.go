@@ -40,12 +40,13 @@ type world struct {
 	links   []*cachetest.Node
 	caches  []*cache.Cache[string, int]
 
-	mu     sync.Mutex
-	source map[string]int
-	floor  []map[string]int // per node: a Get that begins now reads this or later
-	acked  map[string][]ack
-	log    []string
-	writer chan struct{} // held by who writes k1; a mutex would stop the bubble's time
+	mu      sync.Mutex
+	source  map[string]int
+	floor   []map[string]int // per node: a Get that begins now reads this or later
+	acked   map[string][]ack
+	log     []string
+	highest int           // version that was Set
+	writer  chan struct{} // held by who writes k1; a mutex would stop the bubble's time
 }
 
 type ack struct {
@@ -76,7 +77,7 @@ func TestClusterStaysCoherent(t *testing.T) {
 func simulate(t *testing.T, seed uint64) {
 	w := &world{
 		t: t, seed: seed, cluster: cachetest.NewCluster(seed),
-		source: map[string]int{}, acked: map[string][]ack{}, writer: make(chan struct{}, 1),
+		source: map[string]int{}, acked: map[string][]ack{}, writer: make(chan struct{}, 1), highest: 1,
 	}
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for key := range keys {
@@ -159,7 +160,7 @@ func (w *world) work(rng *rand.Rand, node int) {
 		case n < 14:
 			w.readMany(node)
 		case key == "k1":
-			w.set(node, key)
+			w.set(node, key, 1+rng.IntN(2))
 		default:
 			w.write(rng, node, key)
 		}
@@ -241,15 +242,25 @@ func (w *world) write(rng *rand.Rand, node int, key string) {
 	w.wrote(node, all, err)
 }
 
-// set writes the source through the cache; nobody else writes this key meanwhile.
-func (w *world) set(node int, key string) {
+// set writes the source through the cache, with one Set or two that overlap, which
+// the source may get in either order; no other node writes this key meanwhile.
+func (w *world) set(node int, key string, n int) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
 	w.mu.Lock()
-	version := w.source[key] + 1
+	version := w.highest
+	w.highest += n
 	w.mu.Unlock()
-	err := w.caches[node].Set(context.Background(), key, version)
-	w.wrote(node, map[string]int{key: version}, err)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = w.caches[node].Set(context.Background(), key, version+1+i) })
+	}
+	wg.Wait()
+	w.mu.Lock()
+	version = w.source[key]
+	w.mu.Unlock()
+	w.wrote(node, map[string]int{key: version}, errors.Join(errs...))
 }
 
 func (w *world) wrote(node int, versions map[string]int, err error) {

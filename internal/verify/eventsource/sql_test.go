@@ -20,7 +20,7 @@ func init() {
 		return openSQL(t, "sqlite", "file:"+t.TempDir()+"/events.db?_pragma=journal_mode(WAL)", eventsql.Config{})
 	}
 	stores["postgres"] = onPostgres(eventsql.Config{})
-	stores["postgres, grouped"] = onPostgres(eventsql.Config{GroupCommit: 16})
+	stores["postgres, grouped"] = onPostgres(eventsql.Config{GroupCommit: 256})
 }
 
 var prefixes atomic.Int64

@@ -282,3 +282,18 @@ func TestAFailedCommitMovesNoCheckpoint(t *testing.T) {
 		require.NoError(t, save("INSERT INTO counted VALUES (1)"))
 	})
 }
+
+// Run with other Checkpoints ends, rather than park event after event.
+func TestInTxWithoutItsStoreEndsRun(t *testing.T) {
+	m := eventsource.NewMemory()
+	appended(t, m, one("a"))
+	p := counting(func(string) {}, nil)
+	p.MaxAttempts = 1
+	p.Park = func(_ context.Context, r eventsource.Recorded, _ error) error {
+		t.Error("parked: ", r.Position)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	require.ErrorIs(t, p.Run(ctx, m, m), eventsource.ErrInvalid)
+}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"net/url"
+	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -35,12 +37,31 @@ var backends = []backend{
 
 // onEach runs a test on every backend.
 func onEach(t *testing.T, test func(t *testing.T, open func() *sql.DB)) {
+	on(t, backends, test)
+}
+
+func on(t *testing.T, backends []backend, test func(t *testing.T, open func() *sql.DB)) {
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
 			driver, source := b.source(t)
 			test(t, func() *sql.DB { return openDB(t, driver, source) })
 		})
 	}
+}
+
+// soak asks for the long forms, which make soak runs.
+var soak = os.Getenv("KEELSON_SOAK") != ""
+
+// onEachDatabase runs a test with one driver per database, since what it is
+// about is not the driver's; make soak runs it on every backend.
+func onEachDatabase(t *testing.T, test func(t *testing.T, open func() *sql.DB)) {
+	some := backends
+	if !soak {
+		some = slices.DeleteFunc(slices.Clone(backends), func(b backend) bool {
+			return b.name != "postgres-pgx" && b.name != "sqlite-modernc"
+		})
+	}
+	on(t, some, test)
 }
 
 func postgres(t *testing.T, driver string) func() *sql.DB {

@@ -14,6 +14,8 @@ import (
 	"github.com/keelson-go/keelson/internal/sqldb"
 )
 
+// With GroupCommit on Postgres it runs beside the other stores, in
+// internal/verify/eventsource.
 func TestStoreKeepsTheContract(t *testing.T) {
 	onEach(t, func(t *testing.T, open func() *sql.DB) {
 		db := open()
@@ -28,17 +30,10 @@ func TestCheckpointsKeepTheContract(t *testing.T) {
 	})
 }
 
-func TestGroupCommitKeepsTheContract(t *testing.T) {
-	db := postgres(t, "pgx")()
-	eventtest.TestStore(t, func(t *testing.T) eventsource.Store {
-		return newStore(t, db, eventsql.Config{GroupCommit: 256})
-	})
-}
-
 // A pool of one connection serves everything: no call holds one while it takes
 // another.
 func TestOneConnectionIsEnough(t *testing.T) {
-	onEach(t, func(t *testing.T, open func() *sql.DB) {
+	onEachDatabase(t, func(t *testing.T, open func() *sql.DB) {
 		db := open()
 		db.SetMaxOpenConns(1)
 		eventtest.TestStore(t, func(t *testing.T) eventsource.Store { return newStore(t, db, eventsql.Config{}) })

@@ -24,13 +24,13 @@ func DeadHeaders(own map[string]string, topic, group string, attempts int, cause
 	headers[HeaderTopic] = topic
 	headers[HeaderGroup] = group
 	headers[HeaderAttempts] = strconv.Itoa(attempts)
-	headers[HeaderError] = clip(cause.Error())
+	headers[HeaderError] = Clip(cause.Error())
 	return headers
 }
 
-// clip makes any text one that every broker carries: valid UTF-8 without NUL, of
+// Clip makes any text one that every broker carries: valid UTF-8 without NUL, of
 // at most 1 KiB, cut between characters.
-func clip(text string) string {
+func Clip(text string) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text[:min(len(text), 2*maxError)], "\uFFFD"), "\x00", "\uFFFD")
 	if len(text) <= maxError {
 		return text

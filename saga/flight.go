@@ -1,0 +1,162 @@
+package saga
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// flight is one call under way, and its context: one allocation.
+type flight struct {
+	callContext
+	step  int
+	undo  bool
+	value any
+	base  []byte // S as the call found it
+	seq   uint64 // and when
+	ended time.Time
+	cut   bool // by a drain
+	stray bool // its saga went on without it, under Coordinator.mu
+	report
+}
+
+type flights []*flight
+
+func (all flights) has(step int) bool {
+	for _, f := range all {
+		if f.step == step {
+			return true
+		}
+	}
+	return false
+}
+
+// flight begins a call: its context, and S as it is now.
+func (r *run) flight(step int) *flight {
+	n := &r.p.g.nodes[step]
+	c := &r.m.steps[step].call
+	f := &flight{step: step, undo: r.m.back, base: r.m.data, seq: r.m.seq}
+	f.values = r.base
+	f.call = Call{
+		Saga: r.id, Step: n.name, Undo: r.m.back, Attempt: c.attempts + 1, Epoch: r.m.epoch,
+		Signal: c.got, Payload: c.payload, TimedOut: c.timedOut,
+	}
+	if n.timeout > 0 {
+		f.deadline = time.Now().Add(n.timeout)
+	}
+	// A chain works on one S; it is decoded anew after a failure, whose traces must
+	// be gone. Parallel steps have one each.
+	if r.p.g.chain {
+		f.value, r.value = r.value, nil
+	}
+	r.begun = r.begun || n.pivot && !f.undo
+	r.flights = append(r.flights, f)
+	return f
+}
+
+// fly makes the call. It does not return if the call ends its goroutine; the saga
+// then goes on in another.
+func (r *run) fly(f *flight) (out *flight) {
+	out = f // also after a panic
+	if r.events != nil {
+		r.tell(Summary{ID: r.id, Name: r.p.g.name}, Record{
+			Kind: kindBegin, Step: r.p.g.nodes[f.step].name, Attempt: f.call.Attempt, Epoch: f.call.Epoch, At: r.clock.now(),
+		})
+	}
+	returned := false
+	defer func() {
+		f.release()
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			f.crashed(fmt.Sprintf("panic: %v\n\n%s", v, debug.Stack()))
+			return
+		}
+		f.crashed("the call ended its goroutine (runtime.Goexit)")
+		r.goOn(f)
+	}()
+	r.try(f)
+	returned = true
+	return f
+}
+
+// goOn drives on from an outcome in a goroutine of its own.
+func (r *run) goOn(f *flight) {
+	r.wg.Go(func() {
+		if r.land(f) {
+			r.drive()
+		}
+	})
+}
+
+// report is what came out of a call. All of the user's code is asked while the call
+// still counts as running, where a panic is an outcome: methods of S and of errors.
+type report struct {
+	did    bool   // Do or Undo returned nil
+	now    []byte // S, encoded
+	failed *finding
+}
+
+// finding is an error as its methods describe it.
+type finding struct {
+	text, code string
+	after      time.Duration
+	final      bool
+	refused    bool
+	park       *parking
+}
+
+func (r *run) try(f *flight) {
+	var err error
+	if f.value == nil {
+		if f.value, err = r.p.decode(f.base); err != nil {
+			f.failed = find1(fmt.Errorf("saga: the state does not decode: %w", err))
+			return
+		}
+	}
+	if f.undo {
+		err = r.p.undo(f.step, f, f.value)
+	} else {
+		err = r.p.do(f.step, f, f.value)
+	}
+	if f.did = err == nil; f.did {
+		if f.now, err = r.scratch.encode(f.value, r.p.g.chain); err != nil {
+			err = fmt.Errorf("saga: the state does not encode: %w", err)
+		}
+	}
+	if err != nil {
+		f.failed = find1(err)
+	}
+}
+
+func find1(err error) *finding {
+	d := &finding{text: textOf(err), code: codeOf(err), after: retryAfter(err), final: final(err)}
+	var refused *refusal
+	d.refused = errors.As(err, &refused)
+	errors.As(err, &d.park)
+	return d
+}
+
+// crashed: a panic or a Goexit is recorded, and the process lives: no caller is
+// there to receive it, and one poison saga would end process after process.
+func (f *flight) crashed(text string) { f.failed = &finding{text: clip(text, maxText)} }
+
+// textOf is the error's text for the log, whatever its Error method does.
+func textOf(err error) (text string) {
+	defer func() {
+		if v := recover(); v != nil {
+			text = fmt.Sprintf("%T, whose Error method panics", err)
+		}
+	}()
+	return clip(err.Error(), maxText)
+}
+
+func retryAfter(err error) time.Duration {
+	var says interface{ RetryAfter() time.Duration }
+	if errors.As(err, &says) {
+		return says.RetryAfter()
+	}
+	return 0
+}
