@@ -59,7 +59,7 @@ type line struct {
 
 var (
 	messageBody = make([]byte, 256)
-	lines       atomic.Int64 // each has a topic of its own
+	topics      atomic.Int64 // each line has a topic of its own
 )
 
 func oneAtATime(b *testing.B, open func(b *testing.B) (line, func())) {
@@ -107,7 +107,7 @@ func flow(b *testing.B, open func(b *testing.B) (line, func())) {
 
 // broker is a line of keelson's.
 func broker(b *testing.B, pub messaging.Publisher, sub messaging.Subscriber, ready func(topic string) error, release func()) (line, func()) {
-	topic := fmt.Sprint("bench-", lines.Add(1))
+	topic := fmt.Sprint("bench-", topics.Add(1))
 	handled := make(chan struct{}, 1024)
 	ctx, cancel := context.WithCancel(context.Background())
 	if ready != nil {
@@ -145,7 +145,14 @@ func redisLine(b *testing.B) (line, func()) {
 	return broker(b, r, r, nil, func() {})
 }
 
-var rabbit = sync.OnceValues(func() (*engine.Server, error) { return engine.StartRabbitMQ(context.Background(), "") })
+// rabbit is the node that all rounds share; closeEngines ends it.
+var (
+	rabbitStarted atomic.Bool
+	rabbit        = sync.OnceValues(func() (*engine.Server, error) {
+		rabbitStarted.Store(true)
+		return engine.StartRabbitMQ(context.Background(), "")
+	})
+)
 
 func rabbitLine(b *testing.B) (line, func()) {
 	s, err := rabbit()
@@ -173,7 +180,7 @@ func kafkaLine(b *testing.B) (line, func()) {
 
 // watermillLine acknowledges as watermill's router does, one message after another.
 func watermillLine(b *testing.B, pub message.Publisher, sub message.Subscriber) (line, func()) {
-	topic := fmt.Sprint("bench-", lines.Add(1))
+	topic := fmt.Sprint("bench-", topics.Add(1))
 	ctx, cancel := context.WithCancel(context.Background())
 	msgs, err := sub.Subscribe(ctx, topic)
 	if err != nil {
