@@ -2,7 +2,7 @@ package messagingkafka_test
 
 import (
 	"context"
-	"log"
+	"fmt"
 	"os"
 	"os/signal"
 
@@ -13,23 +13,23 @@ import (
 // A consumer group on a topic that is keyed by order: the events of one order are
 // handled in order, by whichever process of the group has its partition, and those
 // of different orders side by side.
-func Example() {
+func Example() { //nolint:testableexamples // it needs a server
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	broker, err := messagingkafka.New(messagingkafka.Config{Brokers: []string{"127.0.0.1:9092"}, Partitions: 12})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer broker.Close()
 
 	err = broker.Publish(ctx, messaging.Message{Topic: "order-events", Key: "order-17", Body: []byte(`{"sku":"lamp"}`)})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	inventory := messaging.Subscription{Topics: []string{"order-events"}, Group: "inventory-service", Concurrency: 8}
 	err = broker.Subscribe(ctx, inventory, func(_ context.Context, d messaging.Delivery) error {
-		log.Printf("reserve %s for %s, attempt %d", d.Body, d.Key, d.Attempt)
+		fmt.Printf("reserve %s for %s, attempt %d\n", d.Body, d.Key, d.Attempt)
 		return nil // acknowledged; an error brings it back
 	})
-	log.Print(err) // the signal
+	fmt.Println(err) // the signal
 }

@@ -2,7 +2,7 @@ package messagingredis_test
 
 import (
 	"context"
-	"log"
+	"fmt"
 	"os"
 	"os/signal"
 
@@ -12,7 +12,7 @@ import (
 )
 
 // A work queue on the Redis that is there already.
-func Example() {
+func Example() { //nolint:testableexamples // it needs a server
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", ContextTimeoutEnabled: true})
@@ -20,12 +20,12 @@ func Example() {
 	broker := messagingredis.New(client, messagingredis.Config{})
 
 	if err := broker.Publish(ctx, messaging.Message{Topic: "thumbnails", Body: []byte("photo-17.jpg")}); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	workers := messaging.Subscription{Topics: []string{"thumbnails"}, Group: "workers", Concurrency: 4}
 	err := broker.Subscribe(ctx, workers, func(_ context.Context, d messaging.Delivery) error {
-		log.Printf("scale %s, attempt %d", d.Body, d.Attempt)
+		fmt.Printf("scale %s, attempt %d\n", d.Body, d.Attempt)
 		return nil // acknowledged; an error brings it back
 	})
-	log.Print(err) // the signal
+	fmt.Println(err) // the signal
 }
