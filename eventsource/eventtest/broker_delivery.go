@@ -114,13 +114,13 @@ func membersShareTheWork(s *suite) {
 	topic, in := s.topic(), s.inbox()
 	sub := subscription(topic)
 	release := make(chan struct{})
-	both := make(chan int, 2)
-	for i := range 2 {
+	both := make(chan string, 2)
+	for range 2 {
 		first := true
 		s.join(sub, func(ctx context.Context, d messaging.Delivery) error {
 			if first { // each holds one message until both have one
 				first = false
-				both <- i
+				both <- d.ID
 				<-release
 			}
 			return in.handle(ctx, d)
@@ -135,8 +135,9 @@ func membersShareTheWork(s *suite) {
 		}
 		s.publish(messaging.Message{ID: fmt.Sprint(i), Topic: topic, Key: key})
 	}
-	await(s, "both members work", both)
-	await(s, "both members work", both)
+	if a, b := await(s, "both members work", both), await(s, "both members work", both); a == b {
+		s.Errorf("both members have message %s", a)
+	}
 	close(release)
 	seen := map[string]int{}
 	for _, d := range in.take(n) {

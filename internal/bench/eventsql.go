@@ -122,6 +122,11 @@ func startedPostgres(b *testing.B) *engine.Server {
 }
 
 func closeEngines() error {
+	if rabbitStarted.Load() {
+		if server, err := rabbit(); err == nil {
+			defer server.Close()
+		}
+	}
 	if server := started.Load(); server != nil {
 		return server.Close()
 	}
