@@ -152,6 +152,7 @@ func TestPurgeKeepsWhatLives(t *testing.T) {
 	assert.Equal(t, live, whole(t, s), "a key that was moved is known")
 
 	again := open(t, crashed(t, dir), sagafile.Config{SegmentSize: 4000})
+	require.NoError(t, again.Post(t.Context(), "mail", saga.Record{Kind: "signal", Code: "x", Key: "k"}))
 	assert.Equal(t, live, whole(t, again))
 	step(t, again, "keeps", saga.Completed, `{}`)
 	_, log, _, err := again.Load(t.Context(), "keeps")

@@ -2,26 +2,32 @@ package sagasql
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/keelson-go/keelson/internal/sqldb"
 	"github.com/keelson-go/keelson/saga"
 )
 
-// Commit implements [saga.Store], in one transaction. Rows are taken in the order
-// of ids, so that two commits do not wait for each other.
+// Commit implements [saga.Store]: on Postgres one statement, and a transaction for
+// what it did not accept; on SQLite one transaction.
 func (s *Store) Commit(ctx context.Context, writes []saga.Write) ([]saga.Verdict, error) {
-	order := make([]int, len(writes))
-	for i := range order {
-		order[i] = i
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(writes[a].Summary.ID, writes[b].Summary.ID) })
 	verdicts := make([]saga.Verdict, len(writes))
+	order, twins := byID(writes)
+	if s.dialect == sqldb.Postgres && !twins {
+		var err error
+		if order, err = s.commitBatch(ctx, writes, order, verdicts); err != nil {
+			return nil, err
+		}
+	}
+	if len(order) == 0 {
+		return verdicts, nil
+	}
 	err := s.write(ctx, func(c *conn) error {
 		for _, i := range order {
 			v, err := c.commit(ctx, &writes[i])

@@ -115,7 +115,7 @@ func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
 	require.Error(t, sagasql.Setup(t.Context(), db, sagasql.Config{Prefix: "Bad-"}))
 
 	server := engine.Postgres(t)
-	relaxed := openDB(t, "pgx", server.URL()+"?synchronous_commit=off")
+	relaxed := openDB(t, "pgx", server.URL()+"&synchronous_commit=off")
 	require.NoError(t, sagasql.Setup(t.Context(), relaxed, sagasql.Config{}))
 	_, err = sagasql.Open(t.Context(), relaxed, sagasql.Config{})
 	require.ErrorContains(t, err, "synchronous_commit")
