@@ -29,11 +29,10 @@ func TestFencedLeaderFencesNoFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &committer{store: &slow{NewMemory(), make(chan struct{}, 1)}}
 		leads, lose := context.WithCancelCause(t.Context())
-		errs := map[string]error{}
+		errs := map[string]*error{"first": new(error), "leader": new(error), "follower": new(error)}
 		commit := func(ctx context.Context, id string) {
 			go func() {
-				_, err := c.commit(ctx, Write{Summary: Summary{ID: id}})
-				errs[id] = err
+				_, *errs[id] = c.commit(ctx, Write{Summary: Summary{ID: id}})
 			}()
 			synctest.Wait()
 		}
@@ -44,9 +43,9 @@ func TestFencedLeaderFencesNoFollower(t *testing.T) {
 		synctest.Wait()
 		lose(ErrFenced)
 		synctest.Wait()
-		assert.NoError(t, errs["first"])
-		assert.ErrorIs(t, errs["leader"], ErrFenced)
-		assert.Error(t, errs["follower"])
-		assert.False(t, final(errs["follower"]))
+		assert.NoError(t, *errs["first"])
+		assert.ErrorIs(t, *errs["leader"], ErrFenced)
+		assert.Error(t, *errs["follower"])
+		assert.False(t, final(*errs["follower"]))
 	})
 }
