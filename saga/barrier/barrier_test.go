@@ -12,186 +12,154 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/internal/assert"
-	"github.com/keelson-go/keelson/internal/require"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/barrier"
 )
 
 var (
-	do   = saga.Call{Saga: "order-17", Step: "pay"}
-	undo = saga.Call{Saga: "order-17", Step: "pay", Undo: true}
+	action = saga.Call{Saga: "order-1", Step: "pay", Attempt: 1}
+	undo   = saga.Call{Saga: "order-1", Step: "pay", Undo: true, Attempt: 1}
 )
 
-// account counts effects.
-type account struct{ done, undone int }
-
-func (a *account) call(t *testing.T, g *barrier.Guard, c saga.Call) (string, error) {
-	t.Helper()
-	return barrier.Do(t.Context(), g, c, func(context.Context) (string, error) {
-		if c.Undo {
-			a.undone++
-			return fmt.Sprint("undone ", a.undone), nil
-		}
-		a.done++
-		return fmt.Sprint("done ", a.done), nil
-	})
+// participant counts what really happens.
+type participant struct {
+	guard *barrier.Guard
+	calls atomic.Int64
 }
 
-// T20: all orders of action, undo and duplicates, up to five calls: never two
-// effects, never an undo without its effect, never an effect after its undo.
-func TestEveryOrderOfActionAndUndo(t *testing.T) {
-	for length := 1; length <= 5; length++ {
-		for bits := range 1 << length {
-			g, a := barrier.NewMemory(0), &account{}
-			var order string
-			undid := false
-			for i := range length {
-				c := do
-				if bits>>i&1 == 1 {
-					c = undo
-				}
-				order += " " + c.Key()
-				answer, err := a.call(t, g, c)
-				switch {
-				case c.Undo && a.done == 0:
-					require.NoError(t, err, order)
-					assert.Equal(t, "", answer, order)
-				case c.Undo:
-					require.NoError(t, err, order)
-					assert.Equal(t, "undone 1", answer, order)
-				case undid && a.done == 0:
-					require.ErrorIs(t, err, barrier.ErrLate, order)
-				default:
-					require.NoError(t, err, order)
-					assert.Equal(t, "done 1", answer, order)
-				}
-				undid = undid || c.Undo
+func (p *participant) call(ctx context.Context, c saga.Call) (int64, error) {
+	return barrier.Do(ctx, p.guard, c, func(context.Context) (int64, error) { return p.calls.Add(1), nil })
+}
+
+// T20: every order of an action, its undo and their duplicates.
+func TestMemoryAllOrders(t *testing.T) {
+	for _, c := range []struct {
+		order  string // d: action, u: undo
+		calls  int64
+		answer string
+	}{
+		{"d", 1, "1"},
+		{"dd", 1, "1 1"},
+		{"du", 2, "1 2"},
+		{"duu", 2, "1 2 2"},
+		{"dudu", 2, "1 2 1 2"},
+		{"ddu", 2, "1 1 2"},
+		{"u", 0, "0"},
+		{"uu", 0, "0 0"},
+		{"ud", 0, "0 late"},
+		{"udud", 0, "0 late 0 late"},
+		{"uudd", 0, "0 0 late late"},
+	} {
+		p := &participant{guard: barrier.NewMemory(0)}
+		got := ""
+		for _, x := range c.order {
+			call := action
+			if x == 'u' {
+				call = undo
 			}
-			assert.True(t, a.done <= 1 && a.undone <= a.done, order)
+			v, err := p.call(t.Context(), call)
+			switch {
+			case errors.Is(err, barrier.ErrLate):
+				got += " late"
+			case err != nil:
+				got += " " + err.Error()
+			default:
+				got += fmt.Sprint(" ", v)
+			}
 		}
+		assert.Equal(t, " "+c.answer, got, c.order)
+		assert.Equal(t, c.calls, p.calls.Load(), c.order)
 	}
 }
 
-// A saga treats the late action as one that had no effect.
-func TestLateIsARefusal(t *testing.T) {
-	says, ok := errors.AsType[interface {
-		error
-		Retryable() bool
-	}](barrier.ErrLate)
-	require.True(t, ok)
-	assert.False(t, says.Retryable())
-}
-
-func TestFailureLeavesNoTrace(t *testing.T) {
+// T20: what fails leaves no trace, so that the next attempt runs.
+func TestMemoryFailureIsForgotten(t *testing.T) {
 	g := barrier.NewMemory(0)
-	failure := errors.New("no money")
-	fail := func(context.Context) error { return failure }
-	require.ErrorIs(t, barrier.Run(t.Context(), g, do, fail), failure)
-	assert.Equal(t, any("boom"), assert.Panics(t, func() {
-		_ = barrier.Run(t.Context(), g, do, func(context.Context) error { panic("boom") })
-	}))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = barrier.Run(t.Context(), g, do, func(context.Context) error { runtime.Goexit(); return nil })
-	}()
-	<-done
-	_, err := barrier.Do(t.Context(), g, do, func(context.Context) (chan int, error) { return make(chan int), nil })
-	require.Error(t, err, "an answer that does not encode")
-
-	a := &account{}
-	_, err = a.call(t, g, do)
-	require.NoError(t, err)
-	assert.Equal(t, 1, a.done)
-	require.ErrorIs(t, barrier.Run(t.Context(), g, undo, fail), failure)
-	_, err = a.call(t, g, undo)
-	require.NoError(t, err)
-	assert.Equal(t, 1, a.undone)
-}
-
-func TestConcurrentDuplicatesWaitForTheFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := barrier.NewMemory(0)
-		var calls atomic.Int32
-		slow := func(context.Context) (int32, error) {
-			time.Sleep(time.Second)
-			if n := calls.Add(1); n > 1 {
-				return n, nil
-			}
-			return 0, errors.New("the first fails")
-		}
-		var group sync.WaitGroup
-		var answered atomic.Int32
-		for range 10 {
-			group.Go(func() {
-				if n, err := barrier.Do(t.Context(), g, do, slow); err == nil {
-					assert.Equal(t, int32(2), n)
-					answered.Add(1)
-				}
-			})
-		}
-		group.Wait()
-		assert.Equal(t, int32(2), calls.Load())
-		assert.Equal(t, int32(9), answered.Load())
-	})
-}
-
-func TestWaitingEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := barrier.NewMemory(0)
-		go func() {
-			_ = barrier.Run(t.Context(), g, do, func(context.Context) error { time.Sleep(time.Hour); return nil })
+	boom := errors.New("boom")
+	for _, c := range []saga.Call{action, undo} {
+		assert.ErrorIs(t, barrier.Run(t.Context(), g, c, func(context.Context) error { return boom }), boom)
+		func() {
+			defer func() { assert.Equal(t, any("crash"), recover()) }()
+			_ = barrier.Run(t.Context(), g, c, func(context.Context) error { panic("crash") })
 		}()
-		synctest.Wait()
-		cause := errors.New("no patience")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
-		defer cancel()
-		require.ErrorIs(t, barrier.Run(ctx, g, undo, func(context.Context) error { return nil }), cause)
-		time.Sleep(2 * time.Hour)
-	})
-}
-
-func TestMemoryForgets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g, a := barrier.NewMemory(time.Hour), &account{}
-		for range 3 {
-			_, err := a.call(t, g, do)
-			require.NoError(t, err)
-			time.Sleep(40 * time.Minute)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_ = barrier.Run(t.Context(), g, c, func(context.Context) error { runtime.Goexit(); return nil })
+		})
+		wg.Wait()
+		n := 0
+		for range 2 {
+			assert.NoError(t, barrier.Run(t.Context(), g, c, func(context.Context) error { n++; return nil }))
 		}
-		assert.Equal(t, 2, a.done, "once within an hour, and once more")
+		assert.Equal(t, 1, n)
+	}
+}
+
+// T20: calls of one step wait for each other, so that an undo sees how its action
+// ended.
+func TestMemoryUndoWaitsForItsAction(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := barrier.NewMemory(0)
+			order := ""
+			go func() {
+				_ = barrier.Run(t.Context(), g, action, func(context.Context) error {
+					time.Sleep(time.Second)
+					order += "action "
+					if fails {
+						return errors.New("refused")
+					}
+					return nil
+				})
+			}()
+			synctest.Wait()
+			assert.NoError(t, barrier.Run(t.Context(), g, undo, func(context.Context) error { order += "undo"; return nil }))
+			if fails {
+				assert.Equal(t, "action ", order)
+			} else {
+				assert.Equal(t, "action undo", order)
+			}
+		})
+	}
+}
+
+func TestMemoryManyDuplicatesRunOnce(t *testing.T) {
+	p := &participant{guard: barrier.NewMemory(0)}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			v, err := p.call(t.Context(), action)
+			assert.NoError(t, err)
+			assert.Equal(t, int64(1), v)
+		})
+	}
+	wg.Wait()
+}
+
+func TestMemoryForgetsAfterKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &participant{guard: barrier.NewMemory(time.Hour)}
+		for _, want := range []int64{1, 1, 2} {
+			v, err := p.call(t.Context(), action)
+			assert.NoError(t, err)
+			assert.Equal(t, want, v)
+			time.Sleep(31 * time.Minute)
+		}
 	})
 }
 
-func TestCallWithoutNameIsRefused(t *testing.T) {
-	err := barrier.Run(t.Context(), barrier.NewMemory(0), saga.Call{Saga: "x"}, func(context.Context) error { return nil })
-	require.Error(t, err)
-	assert.Contains(t, err.Error(), "Call")
+func TestEndedContextStopsTheWait(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, barrier.Run(ctx, barrier.NewMemory(0), action, func(context.Context) error { return nil }), context.Canceled)
 }
 
-// A payment is booked once however often the message comes, and not at all once it
-// has been taken back.
-func ExampleDo() {
-	ctx, guard := context.Background(), barrier.NewMemory(24*time.Hour)
-	balance := 100
-	reserve := func(context.Context) (int, error) { balance -= 30; return balance, nil }
-	release := func(context.Context) (int, error) { balance += 30; return balance, nil }
+func TestCallWithoutASagaIsAnError(t *testing.T) {
+	err := barrier.Run(t.Context(), barrier.NewMemory(0), saga.CallFrom(t.Context()), func(context.Context) error { return nil })
+	assert.Error(t, err)
+}
 
-	pay := saga.Call{Saga: "order-17", Step: "pay"}
-	fmt.Println(barrier.Do(ctx, guard, pay, reserve))
-	fmt.Println(barrier.Do(ctx, guard, pay, reserve)) // sent twice
-	pay.Undo = true
-	fmt.Println(barrier.Do(ctx, guard, pay, release))
-
-	lost := saga.Call{Saga: "order-18", Step: "pay", Undo: true}
-	fmt.Println(barrier.Do(ctx, guard, lost, release)) // nothing came that could be undone
-	lost.Undo = false
-	_, err := barrier.Do(ctx, guard, lost, reserve) // and now it does
-	fmt.Println(balance, errors.Is(err, barrier.ErrLate))
-	// Output:
-	// 70 <nil>
-	// 70 <nil>
-	// 100 <nil>
-	// 0 <nil>
-	// 100 true
+func TestErrLateIsARefusal(t *testing.T) {
+	var says interface{ Retryable() bool }
+	assert.True(t, errors.As(barrier.ErrLate, &says) && !says.Retryable())
 }

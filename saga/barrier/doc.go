@@ -1,26 +1,33 @@
-// Package barrier guards a participant of sagas: whatever arrives twice, late or in
-// the wrong order, its effect happens once, an undo undoes what happened, and an
-// action that comes after its undo does nothing.
+// Package barrier makes a participant of sagas safe against messages that come
+// twice, too late, or in the wrong order: an action runs once per key, an undo runs
+// only if its action has, and an action that comes after its undo is refused.
 //
-// The nearest thing is a table of idempotency keys. The difference is the undo: it
-// may overtake its action, and then both have to do nothing, which two keys alone
-// cannot see.
-//
-//	func (b *Bank) reserve(ctx context.Context, tx *sql.Tx, call saga.Call, cents int) (Receipt, error) {
-//		return barrier.Do(ctx, barrier.In(tx), call, func(ctx context.Context) (Receipt, error) {
-//			return b.book(ctx, tx, cents) // at most once per call.Key
+//	func (s *Payments) Take(ctx context.Context, c saga.Call, in Order) (Receipt, error) {
+//		tx, err := s.db.BeginTx(ctx, nil)
+//		if err != nil {
+//			return Receipt{}, err
+//		}
+//		defer tx.Rollback()
+//		r, err := barrier.Do(ctx, barrier.In(tx), c, func(ctx context.Context) (Receipt, error) {
+//			return take(ctx, tx, in)
 //		})
+//		if err != nil {
+//			return Receipt{}, err
+//		}
+//		return r, tx.Commit()
 //	}
 //
-// The rows of the guard are in the participant's own transaction, beside its
-// business rows: both commit or neither does. The technique is that of dtm's
-// sub-transaction barrier.
+// A row in the participant's own database says what has happened, in the same
+// transaction as the effect. The saga.Call comes from saga.CallFrom, or as text in a
+// header. The idea is the sub-transaction barrier of dtm.
 //
-// # What it does
+// # Rules
 //
-// An action inserts the row (saga, step, do). An undo inserts the same row first:
-// if that works the action never came, so there is nothing to undo, and both rows
-// stay, which makes the late action fail with [ErrLate]. Otherwise it inserts (saga,
-// step, undo) and runs. Concurrent transactions wait for each other on the row. A
-// duplicate gets the first answer.
+// Rows are unique by saga, step, and do or undo. An action inserts "do" and runs. An
+// undo inserts "do" first: if that succeeds the action never came, nothing runs,
+// and both rows stay, so that a late action gets [ErrLate]; else it inserts "undo"
+// and runs. A duplicate gets the answer of the first, as JSON keeps it. Of two open
+// transactions with one key the second waits for the first.
+//
+// An undo looks at whether its action has *committed*: give both the same database.
 package barrier

@@ -6,103 +6,108 @@ import (
 	"time"
 )
 
-// NewMemory returns a guard without a database, for participants whose effects are
-// in the process, too. It is safe for concurrent use. It forgets calls that are
-// older than keep, which should be longer than any message can be late. Zero means
-// never.
-func NewMemory(keep time.Duration) *Guard {
-	return &Guard{rows: &memory{keep: keep, calls: map[key]*memoryRow{}}}
-}
-
+// memory is a backend without a database.
 type memory struct {
 	keep time.Duration
 
 	mu    sync.Mutex
-	calls map[key]*memoryRow
-	order []aged // oldest first
+	rows  map[row]*trace
+	busy  map[row]chan struct{} // steps with a call in hand; closed when it is done
+	order []aged                // rows by age, the oldest first
 }
 
-type memoryRow struct {
-	row
-	settled chan struct{} // closed when the call has ended
-	failed  bool
+type trace struct {
+	mark string
+	data []byte
+	at   time.Time
 }
 
 type aged struct {
-	key key
-	row *memoryRow
-	at  time.Time
+	row
+	at time.Time
 }
 
-func (m *memory) enter(ctx context.Context, k key, late bool) (*row, error) {
+func newMemory(keep time.Duration) *memory {
+	return &memory{keep: keep, rows: map[row]*trace{}, busy: map[row]chan struct{}{}}
+}
+
+func (m *memory) lock(ctx context.Context, r row) (unlock func(), err error) {
+	r.undo = false
 	for {
-		m.mu.Lock()
-		m.forget()
-		r := m.calls[k]
-		if r == nil {
-			r = &memoryRow{row: row{late: late && k.kind == kindDo}, settled: make(chan struct{})}
-			if r.late { // an undo's mark: there is nothing to wait for
-				close(r.settled)
-			}
-			m.calls[k] = r
-			if m.keep > 0 {
-				m.order = append(m.order, aged{k, r, time.Now()})
-			}
-			m.mu.Unlock()
-			return nil, nil
-		}
-		m.mu.Unlock()
-		select {
-		case <-r.settled:
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		m.mu.Lock()
-		failed, found := r.failed, r.row
+		other := m.busy[r]
+		if other == nil {
+			m.forget()
+			done := make(chan struct{})
+			m.busy[r] = done
+			m.mu.Unlock()
+			return func() {
+				m.mu.Lock()
+				delete(m.busy, r)
+				m.mu.Unlock()
+				close(done)
+			}, nil
+		}
 		m.mu.Unlock()
-		if !failed {
-			return &found, nil
-		}
-	}
-}
-
-func (m *memory) answer(_ context.Context, k key, answer []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if r := m.calls[k]; r != nil {
-		r.row.answer = answer
-		close(r.settled)
-	}
-	return nil
-}
-
-func (m *memory) leave(_ context.Context, k key) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if r := m.calls[k]; r != nil {
-		r.failed = true
-		delete(m.calls, k)
-		close(r.settled)
-	}
-	return nil
-}
-
-// forget drops what is too old. A call that still runs stays.
-func (m *memory) forget() {
-	if m.keep <= 0 {
-		return
-	}
-	for len(m.order) > 0 && time.Since(m.order[0].at) > m.keep {
-		old := m.order[0]
 		select {
-		case <-old.row.settled:
-		default:
-			return
+		case <-other:
+		case <-ctx.Done():
 		}
-		if m.calls[old.key] == old.row {
-			delete(m.calls, old.key)
-		}
-		m.order[0] = aged{}
-		m.order = m.order[1:]
 	}
+}
+
+// forget drops what is older than keep, up to the first that is in hand.
+func (m *memory) forget() {
+	n := 0
+	for ; n < len(m.order) && time.Since(m.order[n].at) > m.keep; n++ {
+		old := m.order[n]
+		step := old.row
+		step.undo = false
+		if m.busy[step] != nil {
+			break
+		}
+		if t := m.rows[old.row]; t != nil && t.at.Equal(old.at) {
+			delete(m.rows, old.row)
+		}
+	}
+	m.order = m.order[n:]
+}
+
+func (m *memory) insert(_ context.Context, r row) (added bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rows[r] != nil {
+		return false, nil
+	}
+	t := &trace{at: time.Now()}
+	m.rows[r] = t
+	if m.keep > 0 {
+		m.order = append(m.order, aged{r, t.at})
+	}
+	return true, nil
+}
+
+func (m *memory) answer(_ context.Context, r row) (mark string, data []byte, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.rows[r]
+	return t.mark, t.data, nil // the step is locked, and insert has seen it
+}
+
+func (m *memory) finish(_ context.Context, r row, mark string, data []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.rows[r]
+	t.mark, t.data = mark, data
+	return nil
+}
+
+func (m *memory) remove(_ context.Context, r row) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.rows, r)
+	return nil
 }

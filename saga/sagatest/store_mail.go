@@ -198,6 +198,10 @@ func purge(s *suite) {
 		s.accept(start(id))
 		s.accept(released(next(s.claim("o", id), "done"), state, -1))
 	}
+	s.accept(start("reversed"))
+	for _, state := range []saga.State{saga.Completed, saga.Compensating} {
+		s.accept(released(next(s.claim("o", "reversed"), "done"), state, -1))
+	}
 	if n, err := p.Purge(s.ctx, time.Hour, 100); n != 0 || err != nil {
 		s.Errorf("Purge of what is an hour old: %d, %v", n, err)
 	}
@@ -209,7 +213,7 @@ func purge(s *suite) {
 		}
 		total += n
 	}
-	if left := fmt.Sprint(ids(s.list(saga.Filter{}))); total != 3 || left != "[0 1 2 3]" {
+	if left := fmt.Sprint(ids(s.list(saga.Filter{}))); total != 3 || left != "[0 1 2 3 reversed]" {
 		s.Errorf("%d purged, %s left", total, left)
 	}
 	if v := s.accept(start("5")); v.Found != nil {
