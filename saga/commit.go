@@ -66,7 +66,7 @@ func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
 	c.mu.Unlock()
 
 	c.store1(ctx, batch)
-	c.pass(ctx, batch, p)
+	c.pass(batch, p)
 	return p.verdict, p.err
 }
 
@@ -89,15 +89,10 @@ func (c *committer) take() []*pending {
 	return batch
 }
 
-// pass tells the followers, and the first who came later that it leads now. Where
-// the leader's context has ended, why is its own affair: a follower whose lease holds
-// is not fenced, and repeats its write.
-func (c *committer) pass(ctx context.Context, batch []*pending, leader *pending) {
+// pass tells the followers, and the first who came later that it leads now.
+func (c *committer) pass(batch []*pending, leader *pending) {
 	for _, p := range batch {
 		if p != leader {
-			if p.err != nil && ctx.Err() != nil {
-				p.err = fmt.Errorf("saga: a shared commit was given up: %v", p.err) //nolint:errorlint // on purpose, see above
-			}
 			p.settled = true
 			close(p.woken)
 		}
