@@ -12,6 +12,8 @@
 //     that can be asked, decided on and projected, at any point in time.
 //   - [github.com/keelson-go/keelson/cache] keeps values near the caller, in the
 //     process and in a store that all nodes share, and stays coherent.
+//   - [github.com/keelson-go/keelson/saga] runs steps in several places to the end,
+//     or undoes them, whatever crashes.
 //
 // They compose by plain nesting, outermost first:
 //
