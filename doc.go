@@ -14,6 +14,8 @@
 //     Postgres or SQLite ([github.com/keelson-go/keelson/eventsource/eventsql]).
 //   - [github.com/keelson-go/keelson/cache] keeps values near the caller, in the
 //     process and in a store that all nodes share, and stays coherent.
+//   - [github.com/keelson-go/keelson/saga] runs steps in several places to the end,
+//     or undoes them, whatever crashes.
 //
 // They compose by plain nesting, outermost first:
 //

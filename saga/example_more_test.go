@@ -232,3 +232,36 @@ func ExampleSaga_Reverse() {
 	// 3 reverse  <nil>
 	// 4 undone hotel <nil>
 }
+
+// Order is the state of ExampleSaga_Run.
+type Order struct {
+	User int
+	Paid bool
+}
+
+// The shortest use: Run starts a saga and waits for its end.
+func ExampleSaga_Run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	nothing := func(context.Context, *Order) error { return nil }
+	reserve, release, refund, ship := nothing, nothing, nothing, nothing
+	pay := func(_ context.Context, o *Order) error { o.Paid = true; return nil }
+
+	coordinator, _ := saga.New(saga.NewMemory(), saga.Config{})
+	order, _ := saga.Register(coordinator, saga.Definition[Order]{
+		Name: "order",
+		Steps: []saga.Step[Order]{
+			{Name: "reserve", Do: reserve, Undo: release},
+			{Name: "pay", Do: pay, Undo: refund, Pivot: true},
+			{Name: "ship", Do: ship},
+		},
+	})
+	go coordinator.Serve(ctx)
+
+	result, err := order.Run(ctx, "order-17", Order{User: 7})
+	if errors.Is(err, saga.ErrCompensated) {
+		fmt.Println("everything is undone")
+	}
+	fmt.Println(result, err)
+	// Output: {7 true} <nil>
+}

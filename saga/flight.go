@@ -36,7 +36,8 @@ func (all flights) has(step int) bool {
 func (r *run) flight(step int) *flight {
 	n := &r.p.g.nodes[step]
 	c := &r.m.steps[step].call
-	f := &flight{step: step, undo: r.m.back, base: r.m.data, seq: r.m.seq}
+	f := r.room1()
+	f.step, f.undo, f.base, f.seq = step, r.m.back, r.m.data, r.m.seq
 	f.values = r.base
 	f.call = Call{
 		Saga: r.id, Step: n.name, Undo: r.m.back, Attempt: c.attempts + 1, Epoch: r.m.epoch,
@@ -52,6 +53,21 @@ func (r *run) flight(step int) *flight {
 	}
 	r.begun = r.begun || n.pivot && !f.undo
 	r.flights = append(r.flights, f)
+	return f
+}
+
+// room1 takes a flight from a block that serves the next steps: contexts may be
+// kept by those who got them, so none is used twice.
+func (r *run) room1() *flight {
+	if len(r.hangar) == 0 {
+		n := 1
+		if r.m.state == Running && !r.m.back {
+			n = min(len(r.m.steps), 16)
+		}
+		r.hangar = make([]flight, n)
+	}
+	f := &r.hangar[0]
+	r.hangar = r.hangar[1:]
 	return f
 }
 

@@ -19,6 +19,8 @@ type Memory struct {
 	owners map[string]*owner
 	dead   map[string]bool      // owners whose lease ran out
 	queues map[string]*dueQueue // unowned sagas by what can run them
+
+	verdicts []Verdict // not used yet
 }
 
 type held struct {
@@ -55,7 +57,11 @@ func (m *Memory) Commit(ctx context.Context, writes []Write) ([]Verdict, error) 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now().UTC().Round(0)
-	verdicts := make([]Verdict, len(writes))
+	if len(m.verdicts) < len(writes) { // one allocation for many small commits
+		m.verdicts = make([]Verdict, max(64, len(writes)))
+	}
+	verdicts := m.verdicts[:len(writes):len(writes)]
+	m.verdicts = m.verdicts[len(writes):]
 	for i := range writes {
 		verdicts[i] = m.commit(&writes[i], now)
 	}
@@ -91,6 +97,9 @@ func (m *Memory) create(h *held, w *Write, now time.Time) Verdict {
 		return v
 	}
 	h = &held{Summary: Summary{ID: w.Summary.ID, Epoch: 1, Started: now}, place: -1}
+	if w.Summary.Owner != "" {
+		h.log = make([]Record, 0, 12) // it runs now; what waits is clipped
+	}
 	m.sagas[h.ID] = h
 	if !w.Release && m.owners[w.Summary.Owner] != nil {
 		h.Owner = w.Summary.Owner
@@ -126,6 +135,16 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 		s.WakeAt = now
 	case w.WakeIn >= 0:
 		s.WakeAt = now.Add(w.WakeIn)
+		if cap(h.log) > len(h.log)+4 {
+			h.log = append(make([]Record, 0, len(h.log)), h.log...)
+		}
+		switch {
+		case s.State.Ended() || s.State == Stuck:
+		case len(h.mail) > 0:
+			s.WakeAt = now
+		case w.WakeIn >= 0:
+			s.WakeAt = now.Add(w.WakeIn)
+		}
 	}
 	h.Summary = s
 	m.place(h)

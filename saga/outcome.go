@@ -88,7 +88,9 @@ func (r *run) failure(rec Record, n *node, f *flight, d *finding, now time.Time)
 
 // result returns what a call changed.
 func (r *run) result(f *flight) ([]byte, error) {
-	d := r.keep(r.differ.delta(f.base, f.now))
+	differ := differs.Get().(*differ)
+	d := r.keep(differ.delta(f.base, f.now))
+	differs.Put(differ)
 	if len(d) > maxDelta {
 		r.scratch.discard(r.p.g.chain)
 		return nil, fmt.Errorf("saga: the call changed %d bytes of the state: at most %d", len(d), maxDelta)

@@ -26,6 +26,7 @@ type run struct {
 	m       *machine // nil until loaded
 	value   any      // the chain's S; nil: to be decoded
 	flights flights
+	hangar  []flight // not used yet
 	landed  []*flight
 	begun   bool     // the pivot's Do was called here
 	mailbox bool     // unread mail is waiting
@@ -119,7 +120,13 @@ func (r *run) begin(p *program, m *machine, s Summary) {
 	r.sum, r.p, r.m = s, p, m
 	r.driving = true
 	r.mu.Unlock()
-	r.wg.Go(r.drive)
+	r.wg.Add(1) // wg.Go would allocate twice
+	go r.driveOn()
+}
+
+func (r *run) driveOn() {
+	defer r.wg.Done()
+	r.drive()
 }
 
 // note changes something under mu and drives, unless somebody does already.
@@ -258,7 +265,8 @@ func (r *run) store1() bool {
 	r.count(state)
 	r.unload()
 	if state.Ended() || state == Stuck {
-		r.ended(isChild, &ending{r.m, w.Summary})
+		r.ending = ending{r.m, w.Summary}
+		r.ended(isChild, &r.ending)
 	}
 	return false
 }

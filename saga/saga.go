@@ -69,11 +69,12 @@ func (s *Saga[S]) start(ctx context.Context, id string, in S) (fresh bool, err e
 	srv := s.c.serving()
 	if srv != nil {
 		r := &run{server: srv, id: id}
+		r.furnish()
 		if srv.add(r, true) {
 			return s.startHere(ctx, r, w)
 		}
 	}
-	v, err := s.c.create(ctx, w)
+	v, err := s.c.create(ctx, &pending{write: w})
 	if err == nil && v.Found == nil {
 		s.c.totals.started.Add(1)
 		s.c.nudge()
@@ -84,18 +85,21 @@ func (s *Saga[S]) start(ctx context.Context, id string, in S) (fresh bool, err e
 // startHere creates the saga as this process's own, so that nobody has to claim it.
 func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) (fresh bool, err error) {
 	w.Summary.Owner, w.Release, w.Records[0].Epoch = r.owner, false, 1
-	v, err := s.c.create(ctx, w)
+	r.pending.write = w
+	v, err := s.c.create(ctx, &r.pending)
 	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Epoch == 1 && v.Found.Seq == 1)
 	if !mine {
 		if err != nil && !errors.Is(err, ErrConflict) {
-			r.spawn(func() { r.adoptLost(w.Summary.Fingerprint) })
+			print1 := w.Summary.Fingerprint // or all of w would move to the heap
+			r.spawn(func() { r.adoptLost(print1) })
 		} else {
 			r.unload()
 		}
 		return false, err
 	}
 	s.c.totals.started.Add(1)
-	m := newMachine(s.p.g, r.id)
+	m := &r.own
+	*m = machine{g: s.p.g, id: r.id, steps: make([]step, len(s.p.g.nodes))}
 	w.Records[0].At = v.At
 	if err := m.apply(w.Records[0]); err != nil {
 		panic(err) // a start record always folds
@@ -155,20 +159,20 @@ func fingerprint(name string, input []byte) string {
 }
 
 // create commits until it is known what became of it.
-func (c *Coordinator) create(ctx context.Context, w Write) (Verdict, error) {
-	p := pending{write: w}
+func (c *Coordinator) create(ctx context.Context, p *pending) (Verdict, error) {
+	id := p.write.Summary.ID
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		v, err := c.writes.commit(ctx, &p)
+		v, err := c.writes.commit(ctx, p)
 		switch {
 		case err == nil && v.Err == nil:
 			return v, nil
 		case err == nil:
-			return v, fmt.Errorf("%w: %s was started with other input, or as another saga", v.Err, w.Summary.ID)
+			return v, fmt.Errorf("%w: %s was started with other input, or as another saga", v.Err, id)
 		case final(err):
-			return v, fmt.Errorf("saga: start of %s: %w", w.Summary.ID, err)
+			return v, fmt.Errorf("saga: start of %s: %w", id, err)
 		}
 		if e := sleep(ctx, wait); e != nil {
-			return v, fmt.Errorf("saga: start of %s: %w", w.Summary.ID, errors.Join(e, err))
+			return v, fmt.Errorf("saga: start of %s: %w", id, errors.Join(e, err))
 		}
 	}
 }

@@ -221,6 +221,7 @@ func (s *server) fail(err error) {
 // adopt loads a claimed saga and runs it.
 func (s *server) adopt(summary Summary, owner string) {
 	r := &run{server: s, id: summary.ID, owner: owner}
+	r.furnish()
 	if s.add(r, false) {
 		s.wg.Go(r.load)
 	}
