@@ -34,8 +34,8 @@ func (o *Outbox) claim(ctx context.Context, claim, unsettled string) (lanes []in
 // pick reads the messages of the claimed lanes into b, oldest first, without the
 // chains whose head waits for its next attempt. Only if some wait, and take the
 // places of others, does it ask again.
-func (o *Outbox) pick(ctx context.Context, b *batch, limit int) error {
-	var waiting []string
+func (o *Outbox) pick(ctx context.Context, b *batch, limit int, shun []string) error {
+	waiting := slices.Clone(shun)
 	for {
 		rows, err := o.line(ctx, b, limit, waiting)
 		if err != nil {

@@ -42,7 +42,7 @@ func (o *Outbox) Relay(ctx context.Context, pub messaging.Publisher) error {
 		if b.err == nil {
 			b.err = err
 		}
-		if b.claimed || b.err != nil {
+		if b.claimed || b.err != nil && ctx.Err() == nil {
 			r.tell(ctx, b)
 		}
 		if b.progress() || swept {
@@ -75,6 +75,7 @@ type relay struct {
 
 	taken  uint64         // messages that the broker has taken so far
 	marks  map[int64]mark // by seq, of messages that have failed here
+	shun   []string       // chains that failed since the broker last took something: others go first
 	streak int            // rounds in a row that brought nothing forward
 	swept  time.Time
 }
@@ -128,12 +129,28 @@ func (r *relay) round(ctx context.Context) (b *batch) {
 			r.settle(ctx, b)
 		}
 	}()
-	if b.err = r.o.pick(ctx, b, r.batch); b.err == nil {
+	if b.err = r.o.pick(ctx, b, r.batch, r.shun); b.err == nil {
 		r.send(ctx, b)
+		r.remember(b)
 	}
 	done = true
 	r.settle(ctx, b)
 	return b
+}
+
+// maxShun bounds the statement that leaves them out.
+const maxShun = 1000
+
+// remember sees to it that the next round tries others, while nothing is taken:
+// any amount of poison at the head of the line is passed by.
+func (r *relay) remember(b *batch) {
+	if len(b.taken) > 0 || len(b.rows) == 0 || len(r.shun) >= maxShun {
+		r.shun = nil
+		return
+	}
+	for i := range b.failed {
+		r.shun = append(r.shun, chain(&b.failed[i].Message))
+	}
 }
 
 // settling is how long what was published may take to be deleted when ctx has
@@ -159,7 +176,7 @@ func (r *relay) tell(ctx context.Context, b *batch) {
 	}
 	e := Event{Published: len(b.taken), Parked: b.parked, Err: b.err}
 	lag, err := r.o.lag(ctx)
-	if e.Lag = lag; e.Err == nil {
+	if e.Lag = lag; e.Err == nil && ctx.Err() == nil {
 		e.Err = err
 	}
 	r.o.cfg.OnEvent(e)

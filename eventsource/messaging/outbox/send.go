@@ -159,8 +159,7 @@ func (s *sending) failed(w row, err error) {
 	limit := s.o.cfg.MaxAttempts
 	f.park = final(err) || limit > 0 && proven && f.attempts >= limit
 	if f.park {
-		delete(s.marks, w.seq)
-		delete(s.blocked, chain(&w.Message))
+		delete(s.marks, w.seq) // its chain goes on in the next round, when that is on record
 	} else {
 		if len(s.marks) >= maxMarks {
 			clear(s.marks)
