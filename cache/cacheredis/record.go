@@ -54,12 +54,12 @@ func decodeRecord(raw string, now int64, held uint64) (r cache.Record) {
 	return r
 }
 
-// encodeQueries is what get.lua takes beside keys. plain: the tokens are all that
-// is in it.
-func encodeQueries(queries []cache.Query, tokens []uint64) (b []byte, plain bool) {
-	b, plain = make([]byte, 0, 17*len(queries)), true
+// encodeQueries is what get.lua takes beside keys. plain: who asks is all that is
+// in it.
+func encodeQueries(queries []cache.Query, askers []uint64) (b []byte, plain bool) {
+	b, plain = make([]byte, 0, 14*len(queries)+8), true
 	for i, q := range queries {
-		b = binary.BigEndian.AppendUint64(b, tokens[i])
+		b = binary.BigEndian.AppendUint64(b, askers[i])[:len(b)+5]
 		b = binary.BigEndian.AppendUint64(b, q.Version)
 		b = append(b, byte(flag(q.Refresh)))
 		plain = plain && q.Version == 0 && !q.Refresh
@@ -97,12 +97,18 @@ func duration(micros int64) time.Duration {
 	return time.Duration(max(0, min(micros, most))) * time.Microsecond
 }
 
-// drawTokens draws a token per query here and not in the script: when a reply is
-// lost and go-redis tries again, the lease is still known as its own.
-func drawTokens(n int) []uint64 {
-	tokens := make([]uint64, n)
-	for i := range tokens {
-		tokens[i] = rand.Uint64N(1<<64-1) + 1
+// drawAskers draws who asks per query, the upper 5 bytes of a token, here and not
+// in the script: when a reply is lost and go-redis tries again, the lease is still
+// known as its own.
+func drawAskers(n int) []uint64 {
+	askers := make([]uint64, n)
+	for i := range askers {
+		askers[i] = (rand.Uint64N(1<<40-1) + 1) << timeBits
 	}
-	return tokens
+	return askers
 }
+
+// timeBits is how much of a token is the time of the grant, in microseconds.
+const timeBits = 24
+
+func tokenOf(asker uint64, now int64) uint64 { return asker | uint64(now)&(1<<timeBits-1) }

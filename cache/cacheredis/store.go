@@ -81,12 +81,12 @@ func New(client redis.UniversalClient, name string, c Config) (*Store, error) {
 // Get implements [cache.Remote].
 func (s *Store) Get(ctx context.Context, queries []cache.Query, lease time.Duration) ([]cache.Record, error) {
 	micros := wholeMillis(lease) * 1000
-	tokens := drawTokens(len(queries))
+	askers := drawAskers(len(queries))
 	calls := s.split(len(queries), func(from, to int) *call {
 		part := queries[from:to]
 		c := newCall(getScript, len(part), 3)
 		c.addKeys(s.prefix, len(part), func(i int) string { return part[i].Key })
-		asks, plain := encodeQueries(part, tokens[from:to])
+		asks, plain := encodeQueries(part, askers[from:to])
 		c.add(micros, asks, flag(plain))
 		return c
 	})
@@ -96,7 +96,7 @@ func (s *Store) Get(ctx context.Context, queries []cache.Query, lease time.Durat
 	records := make([]cache.Record, len(queries))
 	for i, c := range calls {
 		from, to := s.part(i, len(queries))
-		if err := c.records(queries[from:to], tokens[from:to], records[from:to]); err != nil {
+		if err := c.records(queries[from:to], askers[from:to], records[from:to]); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +104,7 @@ func (s *Store) Get(ctx context.Context, queries []cache.Query, lease time.Durat
 }
 
 // records takes the reply of get.lua apart.
-func (c *call) records(queries []cache.Query, tokens []uint64, into []cache.Record) error {
+func (c *call) records(queries []cache.Query, askers []uint64, into []cache.Record) error {
 	reply, err := c.slice(2 + len(queries))
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (c *call) records(queries []cache.Query, tokens []uint64, into []cache.Reco
 		raw, _ := reply[2+i].(string)
 		into[i] = decodeRecord(raw, now, q.Version)
 		if granted[i] == '1' {
-			into[i].Token, into[i].Held = tokens[i], false
+			into[i].Token, into[i].Held = tokenOf(askers[i], now), false
 		}
 	}
 	return nil

@@ -1,6 +1,9 @@
 -- KEYS: records. ARGV[1]: length of a lease in microseconds, 0: none. ARGV[2]:
--- per key the token to grant, the version held (8 bytes each) and refresh (1
--- byte). ARGV[3]: 1 if all of these are tokens alone. Returns the time, then a
+-- per key who asks (5 bytes), the version held (8) and refresh (1). ARGV[3]: 1 if
+-- nobody has a version or refreshes. A token is who asks, and the low 3 bytes of
+-- the time: when a command comes twice, the lease of the first time is known as
+-- the caller's own, and a command that comes late, after an invalidation, does not
+-- bring the token back that was fenced by it. Returns the time, then a
 -- byte per key, 1 if the lease is the caller's, then the records or headers.
 local call, byte, sub, field = redis.call, string.byte, string.sub, struct.unpack
 local NONE = '\0\0\0\0\0\0\0\0'
@@ -15,14 +18,14 @@ local raws = plain and #KEYS > 1 and call('MGET', unpack(KEYS))
 local past, tail, expiry -- the same for all leases of this call
 local out, grants = { now, '' }, {}
 for i = 1, #KEYS do
-  local key, from = KEYS[i], 17 * i - 16
+  local key, from = KEYS[i], 14 * i - 13
   local version, refresh, raw = NONE, false, nil
   if raws then
     raw = raws[i]
   elseif plain then
     raw = call('GET', key)
   else
-    version, refresh = sub(asks, from + 8, from + 15), byte(asks, from + 16) == 1
+    version, refresh = sub(asks, from + 5, from + 12), byte(asks, from + 13) == 1
     -- Who has a copy most likely has the version that is here: the header decides.
     if version == NONE then raw = call('GET', key) else raw = call('GETRANGE', key, 0, 40) end
   end
@@ -33,20 +36,19 @@ for i = 1, #KEYS do
     if ends > 0 and now >= ends then kind = 0 end
   end
 
-  if till > now then
-    -- The reply of an earlier attempt may have been lost.
-    if sub(raw, 10, 17) == sub(asks, from, from + 7) then granted = 1 end
-  elseif lease > 0 and (kind ~= 1 or fresh > 0 and now >= fresh
-      or refresh and (version == NONE or version == sub(raw, 2, 9))) then
+  local own = till > now and sub(raw, 10, 14) == sub(asks, from, from + 4)
+  if lease > 0 and (own or till <= now and (kind ~= 1 or fresh > 0 and now >= fresh
+      or refresh and (version == NONE or version == sub(raw, 2, 9)))) then
     granted = 1
     if not past then
       past = now + lease
-      tail, expiry = struct.pack('>I8', past), string.format('%.0f', math.ceil(past / 1000))
+      tail, expiry = sub(struct.pack('>I8', now), 6) .. struct.pack('>I8', past), string.format('%.0f', math.ceil(past / 1000))
     end
+    local claim = sub(asks, from, from + 4) .. tail
     if kind == 0 then
-      call('SET', key, '\0' .. NONE .. sub(asks, from, from + 7) .. tail .. NONE .. NONE, 'PXAT', expiry)
+      call('SET', key, '\0' .. NONE .. claim .. NONE .. NONE, 'PXAT', expiry)
     else
-      call('SETRANGE', key, 9, sub(asks, from, from + 7) .. tail)
+      call('SETRANGE', key, 9, claim)
       if ends > 0 and past > ends then call('PEXPIREAT', key, expiry) end
     end
   end
