@@ -32,7 +32,7 @@ func TestFencedLeaderFencesNoFollower(t *testing.T) {
 		errs := map[string]*error{"first": new(error), "leader": new(error), "follower": new(error)}
 		commit := func(ctx context.Context, id string) {
 			go func() {
-				_, *errs[id] = c.commit(ctx, Write{Summary: Summary{ID: id}})
+				_, *errs[id] = c.commit(ctx, &pending{write: Write{Summary: Summary{ID: id}}})
 			}()
 			synctest.Wait()
 		}

@@ -128,6 +128,9 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 	s.WakeAt = time.Time{}
 	if w.Release {
 		s.Owner = ""
+		if cap(h.log) > len(h.log)+4 {
+			h.log = append(make([]Record, 0, len(h.log)), h.log...)
+		}
 	}
 	switch {
 	case s.Owner != "" || s.State.Ended() || s.State == Stuck:
@@ -135,16 +138,6 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 		s.WakeAt = now
 	case w.WakeIn >= 0:
 		s.WakeAt = now.Add(w.WakeIn)
-		if cap(h.log) > len(h.log)+4 {
-			h.log = append(make([]Record, 0, len(h.log)), h.log...)
-		}
-		switch {
-		case s.State.Ended() || s.State == Stuck:
-		case len(h.mail) > 0:
-			s.WakeAt = now
-		case w.WakeIn >= 0:
-			s.WakeAt = now.Add(w.WakeIn)
-		}
 	}
 	h.Summary = s
 	m.place(h)
