@@ -72,20 +72,24 @@ func TestInsertsSweepTheExpired(t *testing.T) {
 // A deadline that comes in with an update, out of the window or by a move within
 // main is noted. Deadlines are few, so that each of them is the only one at times.
 func TestSweepKnowsEveryDeadline(t *testing.T) {
-	for _, size := range []int{100, 1000} {
+	for _, c := range []struct {
+		size  int
+		share float64
+	}{{100, startShare}, {100, mostShare}, {1000, startShare}, {300, mostShare}} {
 		now := int64(0)
 		tab := newTable(tableConfig[int, int]{
-			maxEntries: size,
+			maxEntries: c.size,
 			now:        func() int64 { return now },
 			dead:       func(b *box[int], now int64) bool { return b.soon <= now },
 		})
+		tab.shards[0].climber.share = c.share
 		random := rand.New(rand.NewPCG(1, 2))
 		var out removed[int, int]
 		s, checked := &tab.shards[0], 0
-		for range 200000 {
+		for range 50000 {
 			k, soon := random.IntN(400), int64(never)
-			if random.IntN(100) == 0 {
-				soon = now + random.Int64N(100)
+			if random.IntN(50) == 0 {
+				soon = now + random.Int64N(1000)
 			}
 			if random.IntN(4) == 0 {
 				tab.find(k)
@@ -108,7 +112,7 @@ func TestSweepKnowsEveryDeadline(t *testing.T) {
 				require.True(t, known <= soon, "cell %d of %d expires at %d, the broom at %d knows of %d", i, s.main.n, soon, s.broom.at, known)
 			}
 		}
-		assert.True(t, checked > 10000 && out.count[expired] > 100, "%d checked, %d expired", checked, out.count[expired])
+		assert.True(t, checked > 1000 && out.count[expired] > 10, "%d checked, %d expired", checked, out.count[expired])
 	}
 }
 
