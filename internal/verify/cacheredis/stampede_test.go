@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -116,6 +117,7 @@ func TestStampedeLoadsOnce(t *testing.T) {
 		require.NoError(t, err)
 		return strings.TrimSpace(line)
 	}
+	best := int64(math.MaxInt64) // of the rounds: other work only adds to it
 	for round := range 5 {
 		for _, p := range processes {
 			require.Equal(t, "ready", read(p))
@@ -131,5 +133,7 @@ func TestStampedeLoadsOnce(t *testing.T) {
 		}
 		assert.Equal(t, "1", client.Get(t.Context(), "loads:"+strconv.Itoa(round)).Val(), "loads of round %d", round)
 		t.Logf("round %d: p99 of the slowest process %.1f ms", round, float64(worst)/1000)
+		best = min(best, worst)
 	}
+	assert.LessOrEqual(t, best, (200 * time.Millisecond).Microseconds(), "the loader and two polls of 50 ms")
 }
