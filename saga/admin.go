@@ -270,10 +270,10 @@ func (c *Coordinator) alone(ctx context.Context, id string, decide func(*machine
 		return fmt.Errorf("saga: %s: %w", id, err)
 	}
 	p, err := c.programFor(s)
-	if err != nil {
-		return err
+	var m *machine
+	if err == nil {
+		m, err = fold(p.g, id, log)
 	}
-	m, err := fold(p.g, id, log)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrConflict, id, err)
 	}

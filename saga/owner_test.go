@@ -90,6 +90,7 @@ func TestLostReplyOfACommit(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "order pay", w.trace())
 		assert.Equal(t, "start done:order done:pay", b.history("1"))
+		assert.Equal(t, uint64(0), b.c.Stats().Fenced)
 	})
 }
 
@@ -291,10 +292,10 @@ func TestDrainWhileTurning(t *testing.T) {
 		slow.Do = func(ctx context.Context, _ *state) error {
 			w.note(ctx)
 			<-ctx.Done()
-			time.Sleep(25 * time.Second)
+			time.Sleep(15 * time.Second) // till the drain has cut it
 			return errBroken
 		}
-		quick.Do = func(context.Context, *state) error { time.Sleep(time.Second); return saga.Refuse(nil) }
+		quick.Do = func(context.Context, *state) error { time.Sleep(10 * time.Second); return saga.Refuse(nil) }
 		d := chain(w, slow, quick)
 		b := serve(t, store, saga.Config{Grace: 20 * time.Second})
 		s := register(t, b.c, d)
