@@ -9,8 +9,6 @@ GOLANGCI    := v2.15.0
 BIN         := $(CURDIR)/.bin
 
 .PHONY: test check bench bench-peers fuzz soak soak-cache soak-redis tools tidy
-.PHONY: test check bench bench-peers fuzz soak soak-cache tools tidy
-.PHONY: test check bench bench-peers fuzz soak soak-redis tools tidy
 
 # The race detector needs a C compiler. Where there is none (Go then reports
 # CGO_ENABLED=0) the tests run all the same, without it; .ci/run installs one.
