@@ -27,7 +27,9 @@ const (
 
 func eventfileRows() []row {
 	bare := func(callers int) func(b *testing.B) { return func(b *testing.B) { benchWal(b, callers) } }
-	w1 := func(callers int) func(b *testing.B) { return func(b *testing.B) { benchFile(b, callers, 100_000) } }
+	w1 := func(callers int) func(b *testing.B) {
+		return func(b *testing.B) { benchFile(b, callers, sized(100_000)) }
+	}
 	return []row{
 		{name: "eventfile: W1, 1 caller, fsync", ours: w1(1), allocs: 8, peers: []peer{
 			{"bare internal/wal, fsync", bare(1), 0},
@@ -38,8 +40,8 @@ func eventfileRows() []row {
 		{name: "eventfile: W1, 256 callers, fsync", ours: w1(256), allocs: 8, peers: []peer{
 			{"1 caller, fsync", w1(1), 0.05}, {"bare internal/wal, 256 callers, fsync", bare(256), 2},
 		}},
-		{name: "eventfile: W9, W1 at 1,000,000 events, 256 callers, fsync", ours: func(b *testing.B) { benchFile(b, 256, 1_000_000) }, allocs: 8, peers: []peer{
-			{"at 100,000 events", func(b *testing.B) { benchFile(b, 256, 100_000) }, 1.3},
+		{name: "eventfile: W9, W1 at 1,000,000 events, 256 callers, fsync", ours: func(b *testing.B) { benchFile(b, 256, sized(1_000_000)) }, allocs: 8, peers: []peer{
+			{"at 100,000 events", func(b *testing.B) { benchFile(b, 256, sized(100_000)) }, 1.3},
 		}},
 		{name: "eventfile: open 1,000,000 events in files of 16 MiB, with their indexes", ours: benchReopen(false), allocs: 10_000_000, peers: []peer{
 			{"without: every record read and checked", benchReopen(true), 0.2},
@@ -151,14 +153,14 @@ func benchReopen(verify bool) func(b *testing.B) {
 	return func(b *testing.B) {
 		dir := b.TempDir()
 		cfg := eventfile.Config{SegmentSize: 16 << 20, NoSync: true}
-		fill(b, dir, 1_000_000, cfg)
+		fill(b, dir, sized(1_000_000), cfg)
 		cfg.VerifyOnOpen = verify
 		for b.Loop() {
 			l, err := eventfile.Open(dir, cfg)
 			if err != nil {
 				b.Fatal(err)
 			}
-			if n := l.Stats().Events; n != 1_000_000 {
+			if n := l.Stats().Events; n != uint64(sized(1_000_000)) {
 				b.Fatalf("%d events", n)
 			}
 			if err := l.Close(); err != nil {

@@ -57,10 +57,7 @@ func eventsourceFoldRows() []row {
 		name string
 		n    int
 	}{{"10", 10}, {"10,000", 10_000}, {"1 M", 1_000_000}} {
-		n := size.n
-		if testing.Testing() {
-			n = min(n, 10_000) // the tests show that it runs, not how fast
-		}
+		n := sized(size.n)
 		h := sync.OnceValue(func() *esHistory { return newESHistory(n) })
 		target := 1.15
 		if n == 10 {

@@ -42,7 +42,7 @@ func eventsourceMemoryRows() []row {
 			{"eventhorizon v0.17.0 memory, Load of 1000, per event", benchEventhorizonLoad, 0},
 		}},
 		{name: "eventsource: Memory W9, W1 at 1,000,000 events", ours: benchLarge(million), peers: []peer{
-			{"W1 at 100,000 events", benchLarge(func() *eventsource.Memory { return filledLog(100_000) }), 1.3},
+			{"W1 at 100,000 events", benchLarge(func() *eventsource.Memory { return filledLog(sized(100_000)) }), 1.3},
 		}},
 	}
 }
@@ -251,7 +251,7 @@ func filledLog(n int) *eventsource.Memory {
 	return s
 }
 
-var scanned = sync.OnceValue(func() *eventsource.Memory { return filledLog(200_000) })
+var scanned = sync.OnceValue(func() *eventsource.Memory { return filledLog(sized(200_000)) })
 
 func benchScan(b *testing.B) {
 	s := scanned()
@@ -292,7 +292,7 @@ func benchEventhorizonLoad(b *testing.B) {
 }
 
 // million is filledLog once; what the measurements add to it does not matter.
-var million = sync.OnceValue(func() *eventsource.Memory { return filledLog(1_000_000) })
+var million = sync.OnceValue(func() *eventsource.Memory { return filledLog(sized(1_000_000)) })
 
 // benchLarge is W1 on a store that holds events already.
 func benchLarge(open func() *eventsource.Memory) func(b *testing.B) {

@@ -41,8 +41,8 @@ func eventsqlRows() []row {
 		allocs: 400,
 	}, {
 		name:   "eventsql: Postgres, fsync, c=16, 300,000 events before",
-		ours:   appending(preloaded("large_", 300_000), 16),
-		peers:  []peer{{"30,000 events before", appending(preloaded("small_", 30_000), 16), 1.5}},
+		ours:   appending(preloaded("large_", sized(300_000)), 16),
+		peers:  []peer{{"30,000 events before", appending(preloaded("small_", sized(30_000)), 16), 1.5}},
 		allocs: 400,
 	}, {
 		name:   "eventsql: Postgres, fsync, an event into a table by InTx, batches of 512",

@@ -34,6 +34,15 @@ type peer struct {
 	target float64
 }
 
+// sized is how much a row begins with: n, and less in the tests, which show that it
+// runs and not how fast.
+func sized(n int) int {
+	if testing.Testing() {
+		return min(n, 10_000)
+	}
+	return n
+}
+
 // A result is a row measured at one GOMAXPROCS.
 type result struct {
 	row   row
