@@ -63,7 +63,7 @@ func (x *explorer[S]) checkLog(s saga.Summary, e End[S]) error {
 	var as *saga.Error
 	switch errors.As(e.Err, &as); {
 	case s.State == saga.Completed && e.Err != nil:
-		return fmt.Errorf("Completed, and Wait returns %w", e.Err)
+		return fmt.Errorf("completed, and Wait returns %w", e.Err)
 	case s.State != saga.Completed && (as == nil || as.State != s.State):
 		return fmt.Errorf("%v, and Wait returns %w", s.State, e.Err)
 	}

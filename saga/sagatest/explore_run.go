@@ -41,7 +41,6 @@ type event struct {
 	what  string // begin, effect, end, or the kind of a record that was stored
 	step  string
 	undo  bool
-	did   bool // end: the effect is there
 	no    bool // end: refused
 	epoch uint64
 }

@@ -88,7 +88,6 @@ type batch struct {
 	settled bool      // the database did what became of it
 	until   time.Time // when Publish must be over, by this process's clock
 	rows    []row
-	full    bool
 
 	taken  []row
 	failed []failure // with their new attempts, or to be parked
