@@ -147,16 +147,17 @@ func (s *server) call(e Event, on string, undo bool) saga.Call {
 var errRefused = errors.New("choreography: refused")
 
 func (s *server) act(ctx context.Context, tx *sql.Tx, g *barrier.Guard, r Reaction, e Event) (out Event, err error) {
+	var said Event // a guard returns nothing beside an error
 	out, err = barrier.Do(ctx, g, s.call(e, r.On, false), func(ctx context.Context) (Event, error) {
-		out, err := s.handle(ctx, tx, r, e)
-		if err == nil && slices.Contains(r.Fails, out.Type) {
+		var err error
+		if said, err = s.handle(ctx, tx, r, e); err == nil && slices.Contains(r.Fails, said.Type) {
 			err = errRefused
 		}
-		return out, err
+		return said, err
 	})
 	switch {
 	case errors.Is(err, errRefused):
-		return out, nil
+		return said, nil
 	case errors.Is(err, barrier.ErrLate):
 		return Event{}, nil // taken back before it came
 	default:
