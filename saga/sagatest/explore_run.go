@@ -330,14 +330,15 @@ func (x *explorer[S]) noteRecords(all []saga.Record) {
 func nameOf(writes []saga.Write) string {
 	var words []string
 	for _, w := range writes {
-		word := strings.TrimPrefix(w.Summary.ID, exploredID)
+		word := []string{strings.TrimPrefix(w.Summary.ID, exploredID)}
 		for _, r := range w.Records {
-			word += " " + r.Kind
+			kind := r.Kind
 			if r.Step != "" {
-				word += "." + r.Step
+				kind += "." + r.Step
 			}
+			word = append(word, kind)
 		}
-		words = append(words, strings.TrimSpace(word))
+		words = append(words, strings.TrimSpace(strings.Join(word, " ")))
 	}
 	slices.Sort(words)
 	return strings.Join(words, "+")
