@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,7 +52,7 @@ func TestMemoryAllOrders(t *testing.T) {
 		{"uudd", 0, "0 0 late late"},
 	} {
 		p := &participant{guard: barrier.NewMemory(0)}
-		got := ""
+		var got strings.Builder
 		for _, x := range c.order {
 			call := action
 			if x == 'u' {
@@ -60,14 +61,14 @@ func TestMemoryAllOrders(t *testing.T) {
 			v, err := p.call(t.Context(), call)
 			switch {
 			case errors.Is(err, barrier.ErrLate):
-				got += " late"
+				got.WriteString(" late")
 			case err != nil:
-				got += " " + err.Error()
+				got.WriteString(" " + err.Error())
 			default:
-				got += fmt.Sprint(" ", v)
+				got.WriteString(fmt.Sprint(" ", v))
 			}
 		}
-		assert.Equal(t, " "+c.answer, got, c.order)
+		assert.Equal(t, " "+c.answer, got.String(), c.order)
 		assert.Equal(t, c.calls, p.calls.Load(), c.order)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,15 +66,15 @@ func list(t *testing.T, s *sagafile.Store) (all []saga.Summary) {
 // whole is everything that a store says of its sagas.
 func whole(t *testing.T, s *sagafile.Store) string {
 	t.Helper()
-	out := ""
+	var out strings.Builder
 	for _, sum := range list(t, s) {
 		sum, log, mail, err := s.Load(t.Context(), sum.ID)
 		require.NoError(t, err)
 		data, err := json.Marshal([]any{sum, log, mail})
 		require.NoError(t, err)
-		out += string(data) + "\n"
+		out.WriteString(string(data) + "\n")
 	}
-	return out
+	return out.String()
 }
 
 // T36: whatever byte the tail is torn at, what was acknowledged before is there.

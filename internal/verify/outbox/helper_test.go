@@ -114,7 +114,7 @@ func put(t *testing.T, db *sql.DB, o *outbox.Outbox, msgs ...messaging.Message) 
 
 // message is number n of a key.
 func message(key string, n int) messaging.Message {
-	return messaging.Message{ID: fmt.Sprintf("%s-%d", key, n), Topic: "orders", Key: key, Body: []byte(fmt.Sprint(n))}
+	return messaging.Message{ID: fmt.Sprintf("%s-%d", key, n), Topic: "orders", Key: key, Body: fmt.Append(nil, n)}
 }
 
 // broker is a Publisher that remembers what it took.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,14 +158,15 @@ func TestBackoffDoublesToItsCap(t *testing.T) {
 
 func TestDeadHeadersCutTheErrorBetweenCharacters(t *testing.T) {
 	for pad := range 4 {
-		text := fmt.Sprintf("%*s", pad, "")
+		var text strings.Builder
+		text.WriteString(fmt.Sprintf("%*s", pad, ""))
 		for range 600 {
-			text += "€"
+			text.WriteString("€")
 		}
-		got := DeadHeaders(map[string]string{"own": "1", HeaderTopic: "forged"}, "t", "g", 3, errors.New(text))
+		got := DeadHeaders(map[string]string{"own": "1", HeaderTopic: "forged"}, "t", "g", 3, errors.New(text.String()))
 		cut := got[HeaderError]
 		assert.True(t, len(cut) <= maxError && len(cut) > maxError-3, fmt.Sprint(len(cut)))
-		assert.Equal(t, text[:len(cut)], cut)
+		assert.Equal(t, text.String()[:len(cut)], cut)
 		assert.Equal(t, "t g 3 1", got[HeaderTopic]+" "+got[HeaderGroup]+" "+got[HeaderAttempts]+" "+got["own"])
 	}
 }
