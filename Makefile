@@ -17,7 +17,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 ## test: every test of every module; engines that are not installed are skipped by name
 test:
 	@test -n "$(RACE)" || echo "no C compiler found: testing without the race detector"
-	go test $(RACE) -shuffle=on -timeout 25m work
+	go test $(RACE) -shuffle=on -timeout 40m work
 	GOWORK=off go test $(RACE) -timeout 15m ./cache/cacheredis # with the lowest go-redis that it requires
 
 ## check: formatting, vet, linters, go fix and go mod tidy, all without changing a file
