@@ -31,16 +31,16 @@ func eventfileRows() []row {
 		return func(b *testing.B) { benchFile(b, callers, sized(100_000)) }
 	}
 	return []row{
-		{name: "eventfile: W1, 1 caller, fsync", ours: w1(1), allocs: 8, peers: []peer{
+		{name: "eventfile: W1, 1 caller, fsync", ours: w1(1), allocs: 32, peers: []peer{
 			{"bare internal/wal, fsync", bare(1), 0},
 		}},
-		{name: "eventfile: W1, 16 callers, fsync", ours: w1(16), allocs: 8, peers: []peer{
+		{name: "eventfile: W1, 16 callers, fsync", ours: w1(16), allocs: 32, peers: []peer{
 			{"1 caller, fsync", w1(1), 0}, {"bare internal/wal, 16 callers, fsync", bare(16), 0},
 		}},
-		{name: "eventfile: W1, 256 callers, fsync", ours: w1(256), allocs: 8, peers: []peer{
+		{name: "eventfile: W1, 256 callers, fsync", ours: w1(256), allocs: 32, peers: []peer{
 			{"1 caller, fsync", w1(1), 0.05}, {"bare internal/wal, 256 callers, fsync", bare(256), 2},
 		}},
-		{name: "eventfile: W9, W1 at 1,000,000 events, 256 callers, fsync", ours: func(b *testing.B) { benchFile(b, 256, sized(1_000_000)) }, allocs: 8, peers: []peer{
+		{name: "eventfile: W9, W1 at 1,000,000 events, 256 callers, fsync", ours: func(b *testing.B) { benchFile(b, 256, sized(1_000_000)) }, allocs: 32, peers: []peer{
 			{"at 100,000 events", func(b *testing.B) { benchFile(b, 256, sized(100_000)) }, 1.3},
 		}},
 		{name: "eventfile: open 1,000,000 events in files of 16 MiB, with their indexes", ours: benchReopen(false), allocs: 10_000_000, peers: []peer{

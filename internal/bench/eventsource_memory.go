@@ -41,7 +41,7 @@ func eventsourceMemoryRows() []row {
 		{name: "eventsource: Memory scan, per event", ours: benchScan, peers: []peer{
 			{"eventhorizon v0.17.0 memory, Load of 1000, per event", benchEventhorizonLoad, 0},
 		}},
-		{name: "eventsource: Memory W9, W1 at 1,000,000 events", ours: benchLarge(million), peers: []peer{
+		{name: "eventsource: Memory W9, W1 at 1,000,000 events", ours: benchLarge(million), allocs: 2, peers: []peer{
 			{"W1 at 100,000 events", benchLarge(func() *eventsource.Memory { return filledLog(sized(100_000)) }), 1.3},
 		}},
 	}
