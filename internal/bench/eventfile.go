@@ -31,10 +31,10 @@ func eventfileRows() []row {
 		return func(b *testing.B) { benchFile(b, callers, sized(100_000)) }
 	}
 	return []row{
-		{name: "eventfile: W1, 1 caller, fsync", ours: w1(1), allocs: 32, peers: []peer{
+		{name: "eventfile: W1, 1 caller, fsync", ours: w1(1), allocs: 8, peers: []peer{
 			{"bare internal/wal, fsync", bare(1), 0},
 		}},
-		{name: "eventfile: W1, 16 callers, fsync", ours: w1(16), allocs: 32, peers: []peer{
+		{name: "eventfile: W1, 16 callers, fsync", ours: w1(16), allocs: 8, peers: []peer{
 			{"1 caller, fsync", w1(1), 0}, {"bare internal/wal, 16 callers, fsync", bare(16), 0},
 		}},
 		{name: "eventfile: W1, 256 callers, fsync", ours: w1(256), allocs: 32, peers: []peer{
