@@ -133,20 +133,21 @@ func record(t *testing.T, n *cache.Cache[int, string], s *source, node, keysEach
 					continue
 				}
 				out, err := int64(0), error(nil)
-				call := time.Now()
+				call, end := time.Now(), time.Time{}
 				if in.write {
 					writing[in.key].Lock()
 					call = time.Now()
 					out = s.values[in.key].Add(1)
 					err = n.Invalidate(t.Context(), in.key)
+					end = time.Now()
 					writing[in.key].Unlock()
 				} else {
 					var text string
 					if text, err = n.Get(t.Context(), in.key); err == nil {
 						out, err = strconv.ParseInt(text, 10, 64)
 					}
+					end = time.Now()
 				}
-				end := time.Now()
 				if err != nil && !in.write {
 					continue // a load that failed has told nothing
 				}
