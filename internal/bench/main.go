@@ -129,7 +129,7 @@ func packages() []struct {
 		{"eventsql", eventsqlRows()},
 		{"cache", cacheL1Rows()},
 		{"cacheredis", cacheRedisRows()},
-		{"messaging", messagingRows()},
+		{"messaging", slices.Concat(messagingRows(), outboxRows())},
 	}
 }
 
