@@ -232,7 +232,7 @@ func (e seatTaken) EventTags() []string { return []string{e.Seat} }
 // each, exactly one wins; the others get a *ConflictError and nothing of a
 // driver. Fifty rounds, for each kind of condition.
 func TestOneOfTenWins(t *testing.T) {
-	onEach(t, func(t *testing.T, open func() *sql.DB) {
+	onEachAtOnce(t, func(t *testing.T, open func() *sql.DB) {
 		cfg := eventsql.Config{Prefix: newStorePrefix()}
 		a, b := newStore(t, open(), cfg), newStore(t, open(), cfg)
 		conditions := map[string]func(round string) eventsource.Condition{
