@@ -153,35 +153,35 @@ func putWatermill(b *testing.B, db *sql.DB) putter {
 	}
 }
 
-// A relay carries what put has stored to a sink.
+// A relay carries what put has stored to a counting broker.
 type relay struct {
 	put  func(ctx context.Context, tx *sql.Tx, n int) error // n messages
 	wake func()                                             // after the COMMIT; nil: it polls
 	run  func(ctx context.Context) error                    // until ctx ends
 }
 
-// sink is the broker: it counts, and tells when it has enough.
-type sink struct {
+// counting is the broker: it counts, and tells when it has enough.
+type counting struct {
 	n, want atomic.Int64
 	full    chan struct{}
 }
 
-func (s *sink) take(n int) {
+func (s *counting) take(n int) {
 	if s.n.Add(int64(n)) == s.want.Load() {
 		s.full <- struct{}{}
 	}
 }
 
-func (s *sink) Publish(_ context.Context, msgs ...messaging.Message) error {
+func (s *counting) Publish(_ context.Context, msgs ...messaging.Message) error {
 	s.take(len(msgs))
 	return nil
 }
 
 // relaying measures b.N messages from the COMMIT of a transaction that holds them
-// all until the sink has the last. One message before shows that the relay runs.
-func relaying(open func(b *testing.B, db *sql.DB, s *sink) relay) func(b *testing.B) {
+// all until the broker has the last. One message before shows that the relay runs.
+func relaying(open func(b *testing.B, db *sql.DB, s *counting) relay) func(b *testing.B) {
 	return func(b *testing.B) {
-		db, s := outboxDB(b), &sink{full: make(chan struct{}, 1)}
+		db, s := outboxDB(b), &counting{full: make(chan struct{}, 1)}
 		r := open(b, db, s)
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
@@ -210,7 +210,7 @@ func relaying(open func(b *testing.B, db *sql.DB, s *sink) relay) func(b *testin
 	}
 }
 
-func relayOurs(b *testing.B, db *sql.DB, s *sink) relay {
+func relayOurs(b *testing.B, db *sql.DB, s *counting) relay {
 	o := openOutbox(b, db)
 	return relay{
 		put: func(ctx context.Context, tx *sql.Tx, n int) error {
@@ -221,27 +221,27 @@ func relayOurs(b *testing.B, db *sql.DB, s *sink) relay {
 			return o.Put(ctx, tx, msgs...)
 		},
 		wake: o.Wake,
-		run: func(ctx context.Context) error { return o.Relay(ctx, s) },
+		run:  func(ctx context.Context) error { return o.Relay(ctx, s) },
 	}
 }
 
-// watermillSink is sink as a Publisher of watermill's.
-type watermillSink struct{ *sink }
+// watermillCounting is counting as a Publisher of watermill's.
+type watermillCounting struct{ *counting }
 
-func (s watermillSink) Publish(_ string, msgs ...*message.Message) error {
+func (s watermillCounting) Publish(_ string, msgs ...*message.Message) error {
 	s.take(len(msgs))
 	return nil
 }
 
-func (watermillSink) Close() error { return nil }
+func (watermillCounting) Close() error { return nil }
 
-func relayWatermill(b *testing.B, db *sql.DB, s *sink) relay {
+func relayWatermill(b *testing.B, db *sql.DB, s *counting) relay {
 	topic := forwarding(b, db)
 	sub, err := watermillSubscriber(db)
 	if err != nil {
 		b.Fatal(err)
 	}
-	f, err := forwarder.NewForwarder(sub, watermillSink{s}, watermill.NopLogger{}, forwarder.Config{ForwarderTopic: topic})
+	f, err := forwarder.NewForwarder(sub, watermillCounting{s}, watermill.NopLogger{}, forwarder.Config{ForwarderTopic: topic})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func relayWatermill(b *testing.B, db *sql.DB, s *sink) relay {
 }
 
 // relayBare is the loop that one writes by hand, for one process and no failures.
-func relayBare(b *testing.B, db *sql.DB, s *sink) relay {
+func relayBare(b *testing.B, db *sql.DB, s *counting) relay {
 	table := fresh("bare") + "outbox"
 	_, err := db.ExecContext(b.Context(), "CREATE TABLE "+table+" (seq bigserial PRIMARY KEY, id uuid, topic text, key text, headers text, body bytea)")
 	if err != nil {
@@ -291,7 +291,7 @@ func relayBare(b *testing.B, db *sql.DB, s *sink) relay {
 	}
 }
 
-func bareRound(ctx context.Context, db *sql.DB, table string, s *sink) (n int, err error) {
+func bareRound(ctx context.Context, db *sql.DB, table string, s *counting) (n int, err error) {
 	err = inTransaction(ctx, db, func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, "SELECT seq, id, topic, key, headers, body FROM "+table+" ORDER BY seq LIMIT 256")
 		if err != nil {
