@@ -16,7 +16,11 @@ type List struct {
 // Append adds pos, which is above all before it. One writer at a time.
 func (l *List) Append(pos uint32) {
 	n := l.n.Load()
-	l.room(n, 1)[0] = pos
+	if p := l.array.Load(); p != nil && int(n) < len(*p) {
+		(*p)[n] = pos
+	} else {
+		l.room(n, 1)[0] = pos
+	}
 	l.n.Store(n + 1)
 }
 

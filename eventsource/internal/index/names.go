@@ -26,8 +26,20 @@ func (n *Names) init(mask uint64) { n.seed, n.mask = maphash.MakeSeed(), mask }
 
 // Number returns the number of text, 0 if it has none.
 func (n *Names) Number(text string) uint32 {
-	number, _ := n.table.Find(n.hash(text), func(i uint32) bool { return n.names.At(i).text == text })
-	return number
+	hash := n.hash(text)
+	p := n.table.part(hash)
+	if p == nil {
+		return 0
+	}
+	for i := uint32(hash); ; i++ { // as Table.Find, without a call for each
+		slot := p.at(i)
+		if slot == 0 {
+			return 0
+		}
+		if uint32(slot>>32) == uint32(hash) && n.names.At(uint32(slot)).text == text {
+			return uint32(slot)
+		}
+	}
 }
 
 // Known is Number for the writer, who often asks for the same text again: an
