@@ -87,7 +87,7 @@ func TestBlockedPublishReturnsWhenItsContextEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
 	defer cancel()
 	body := make([]byte, 16<<20)
-	returned := make(chan error, 8)
+	returned, begun := make(chan error, 8), time.Now()
 	for range cap(returned) { // more than the buffers of a socket
 		go func() { returned <- b.Publish(ctx, messaging.Message{Topic: "t", Body: body}) }()
 	}
@@ -95,6 +95,9 @@ func TestBlockedPublishReturnsWhenItsContextEnds(t *testing.T) {
 		if err := brokertest.Await(t, "Publish returns", returned); !errors.Is(err, cause) {
 			t.Errorf("Publish returned %v", err)
 		}
+	}
+	if took := time.Since(begun); took > 10*time.Second { // the library gives a silent server 15
+		t.Errorf("Publish returned after %v: its context did not end it, the end of the connection did", took)
 	}
 	clear(body) // the race detector sees who still reads it
 	closed := make(chan error, 1)
