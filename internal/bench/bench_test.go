@@ -104,6 +104,15 @@ func TestTimeBoundsHaveAVerdict(t *testing.T) {
 	assert.Contains(t, table([]result{r}), "| x | 1 | 30 ns | | | | |  |")
 }
 
+func TestMeasuresOfItsOwnAreShown(t *testing.T) {
+	r := result{row: row{name: "x"}, cpu: 1}
+	for _, p99 := range []float64{900, 100, 500} {
+		r.ours.add(testing.BenchmarkResult{N: 1, T: 30, Extra: map[string]float64{"p99-ns": p99, "msg/s": 7}})
+	}
+	assert.Contains(t, table([]result{r}), "| x | 1 | 30 ns, 7 msg/s, p99 500 ns |")
+	assert.Contains(t, benchstat("p", []result{r}), "\t0 allocs/op\t7.00 msg/s\t900.00 p99-ns\n")
+}
+
 func TestAllocationAboveTheCeilingIsReported(t *testing.T) {
 	r := result{row: row{name: "x", allocs: 1}}
 	r.ours.add(testing.BenchmarkResult{N: 1, MemAllocs: 1})
