@@ -130,6 +130,7 @@ func packages() []struct {
 		{"cache", cacheL1Rows()},
 		{"cacheredis", cacheRedisRows()},
 		{"messaging", messagingRows()},
+		{"saga", slices.Concat(sagaRows(), sagaManyRows())},
 	}
 }
 
