@@ -45,6 +45,22 @@ func sagaManyRows() []row {
 	}}
 }
 
+// many is sized for rows one of whose operations is n sagas, rounds how often they
+// run: once in the tests.
+func many(n int) int {
+	if testing.Testing() {
+		return min(n, 200)
+	}
+	return n
+}
+
+func rounds(b *testing.B) int {
+	if testing.Testing() {
+		return 1
+	}
+	return b.N
+}
+
 // fillSagas creates n sagas, each released by the write that creates it.
 func fillSagas(b *testing.B, store saga.Store, n int, wakeIn time.Duration) {
 	c, err := saga.New(store, saga.Config{})
@@ -101,34 +117,32 @@ func finish(b *testing.B, store saga.Store, n int) {
 // nobody, and brings them to their end.
 func recovery(directories, n int) func(b *testing.B) {
 	return func(b *testing.B) {
-		for b.Loop() {
-			for range directories {
-				b.StopTimer()
-				dir, err := os.MkdirTemp(b.TempDir(), "")
-				if err != nil {
-					b.Fatal(err)
-				}
-				s, err := sagafile.Open(dir, sagafile.Config{NoSync: true})
-				if err != nil {
-					b.Fatal(err)
-				}
-				fillSagas(b, s, sized(n), 0)
-				if err := s.Close(); err != nil {
-					b.Fatal(err)
-				}
-				runtime.GC()
-				b.StartTimer()
-				if s, err = sagafile.Open(dir, sagafile.Config{}); err != nil {
-					b.Fatal(err)
-				}
-				finish(b, s, sized(n))
-				if err := s.Close(); err != nil {
-					b.Fatal(err)
-				}
-				b.StopTimer()
-				_ = os.RemoveAll(dir)
-				b.StartTimer()
+		for range rounds(b) * directories {
+			b.StopTimer()
+			dir, err := os.MkdirTemp(b.TempDir(), "")
+			if err != nil {
+				b.Fatal(err)
 			}
+			s, err := sagafile.Open(dir, sagafile.Config{NoSync: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			fillSagas(b, s, many(n), 0)
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			runtime.GC()
+			b.StartTimer()
+			if s, err = sagafile.Open(dir, sagafile.Config{}); err != nil {
+				b.Fatal(err)
+			}
+			finish(b, s, many(n))
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			_ = os.RemoveAll(dir)
+			b.StartTimer()
 		}
 	}
 }
@@ -136,11 +150,11 @@ func recovery(directories, n int) func(b *testing.B) {
 func recoveryOn(open func(b *testing.B) saga.Store, n int) func(b *testing.B) {
 	return func(b *testing.B) {
 		s := open(b)
-		for b.Loop() {
+		for range rounds(b) {
 			b.StopTimer()
-			fillSagas(b, s, sized(n), 0)
+			fillSagas(b, s, many(n), 0)
 			b.StartTimer()
-			finish(b, s, sized(n))
+			finish(b, s, many(n))
 		}
 	}
 }
@@ -153,7 +167,7 @@ func pollBeside(open func(b *testing.B) saga.Store, n int) func(b *testing.B) {
 		for range s.List(ctx, saga.Filter{}) {
 			there++
 		}
-		fillSagas(b, s, max(sized(n)-there, 0), 24*time.Hour)
+		fillSagas(b, s, max(many(n)-there, 0), 24*time.Hour)
 		lease := saga.Lease{Owner: "bench-" + strconv.FormatInt(sagaIDs.Add(1), 10), For: time.Minute, Limit: 1000, Can: []string{"chain-of-4@1"}}
 		for b.Loop() {
 			w, err := s.Poll(ctx, lease)
