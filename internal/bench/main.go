@@ -139,6 +139,7 @@ func packages() []pkg {
 		{"cache", cacheL1Rows()},
 		{"cacheredis", cacheRedisRows()},
 		{"messaging", slices.Concat(messagingRows(), outboxRows())},
+		{"saga", slices.Concat(sagaRows(), sagaManyRows())},
 	}
 }
 
