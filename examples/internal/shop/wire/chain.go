@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 )
 
 // contextKey keeps this package's values apart from those of others.
@@ -125,18 +127,16 @@ func (n *Node) injectFaults(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		injected, err := n.faults.Apply(w, r)
-		switch {
-		case err != nil:
-			panic(http.ErrAbortHandler) // cut, without a byte of answer
-		case injected != nil:
-			p := NewProblem(injected.Status, "injected", "an error on purpose: "+injected.Rule)
-			p.Fault = injected.Rule
-			WriteProblem(w, r, p)
-		default:
-			next.ServeHTTP(w, r)
-		}
+		n.faults.Serve(w, r, next, WriteInjected)
 	})
+}
+
+// WriteInjected answers with an error on purpose, and says so: chaos is never
+// taken for a bug.
+func WriteInjected(w http.ResponseWriter, r *http.Request, i fault.Injected) {
+	p := NewProblem(i.Status, "injected", "an error on purpose: "+i.Rule)
+	p.Fault = i.Rule
+	WriteProblem(w, r, p)
 }
 
 // statusWriter remembers the status. Unwrap lets http.ResponseController reach

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/retry"
 )
 
@@ -29,6 +30,7 @@ var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 // while the gateway does not. One budget for both policies, because what a callee
 // in trouble suffers from is their sum.
 type Client struct {
+	caller    string
 	callee    string
 	base      string // such as http://127.0.0.1:3000
 	transport *http.Transport
@@ -160,6 +162,7 @@ func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
 		req.Header.Set(HeaderTimeout, strconv.FormatInt(left.Milliseconds(), 10))
 	}
 	req.Header.Set(HeaderAttempt, strconv.Itoa(n))
+	req.Header.Set(fault.HeaderCaller, c.caller)
 	setIf(req.Header, HeaderTrace, TraceID(ctx))
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {

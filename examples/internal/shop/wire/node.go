@@ -87,7 +87,7 @@ func (n *Node) Client(callee string, composite bool) *Client {
 	onRetry := func(_ context.Context, e retry.Event) { n.telemetry.add("retry", time.Now(), retryEvent(name, e)) }
 	budget := retry.NewBudget(retry.BudgetConfig{})
 	c := &Client{
-		callee: callee, base: base, breaker: breaker.New(bc), budget: budget,
+		caller: n.config.Name, callee: callee, base: base, breaker: breaker.New(bc), budget: budget,
 		safe: s.policy(nil, budget), once: s.policy(nothingSent, budget),
 	}
 	c.safe.OnEvent, c.once.OnEvent = onRetry, onRetry
