@@ -75,15 +75,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.check {
 		rps = 0 // the run itself starts and ends the load, so that its figures add up
 	}
-	s, err := shop.Start(shop.Config{Preset: preset, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log})
+	config := shop.Config{Preset: preset, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log}
+	if o.check {
+		return o.startCheck(ctx, config, script, stdout, stderr)
+	}
+	s, err := shop.Start(config)
 	if err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart
 	}
 	defer s.Close() // after the page's own, which is deferred later: nobody steers a shop that closes
-	if o.check {
-		return o.runCheck(ctx, s, script, stdout, stderr)
-	}
 	return o.runPage(ctx, s, script, log, stdout, stderr)
 }
 
@@ -117,33 +118,6 @@ func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.
 		peers[need] = shop.PeerURL(need, os.Getenv)
 	}
 	shop.ServeAlone(ctx, svc, ln, peers, preset, wire.Config{Seed: o.seed, Logger: log})
-	return 0
-}
-
-// runCheck runs a scenario without a page. Its verdict is the exit code; what
-// it prints is for those who want to know why.
-func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Script, stdout, stderr io.Writer) int {
-	result, err := scenario.Run(ctx, s, script, scenario.Options{Length: o.length, RPS: o.rps, Settle: true})
-	h := scenario.Header{
-		Scenario: script.Name, Preset: o.preset, Seed: o.seed, Sabotage: o.sabotage, Length: result.Length.String(),
-		Repeat: fmt.Sprintf("go run ./examples/shop -check -scenario %s -for %v -preset %s -seed %d", script.Name, result.Length, o.preset, o.seed),
-	}
-	if o.sabotage != "" {
-		h.Repeat += " -sabotage " + o.sabotage
-	}
-	if o.json {
-		_ = result.WriteJSON(stdout, h) // a closed pipe has nobody to tell
-	} else {
-		result.WriteText(stdout, h)
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "shop:", err)
-	}
-	// A run that was cut short has not shown what it was to show, even if nothing
-	// has failed yet.
-	if err != nil || result.Failed() > 0 {
-		return exitFailed
-	}
 	return 0
 }
 

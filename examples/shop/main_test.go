@@ -214,7 +214,7 @@ func TestExitCodes(t *testing.T) {
 		want int
 		say  string
 	}{
-		{"expectation holds", []string{"-check", "-scenario", script("load 20\nexpect load.order.broken = 0 during 0s..300ms")}, 0, "1 of 1 expectations hold"},
+		{"expectation holds", []string{"-check", "-scenario", script("load 20\nexpect load.order.broken = 0 during 0s..300ms")}, 0, "3 of 3 checks hold"},
 		{"as JSON", []string{"-check", "-json", "-scenario", script("expect load.order.broken = 0 during 0s..300ms")}, 0, `"ok": true`},
 		{"expectation fails", []string{"-check", "-scenario", script("expect breakers.orders/users.state = open within 300ms of 0s")}, exitFailed, "FAIL"},
 		{"path leads nowhere", []string{"-check", "-scenario", script("expect breakers.nobody.state != open during 0s..300ms")}, exitFailed, "nothing at this path"},

@@ -154,7 +154,7 @@ func TestTheSnapshotIsBounded(t *testing.T) {
 		for range 300 { // more lines than the event log keeps
 			require.NoError(t, s.ClearFault(inject(t, s, "latency=1ms").ID))
 		}
-		s.SetRPS(0) // what is counted here comes from the clock alone
+		s.SetLoad(0, nil) // what is counted here comes from the clock alone
 		time.Sleep(130 * time.Second)
 		first := size()
 		time.Sleep(20 * time.Second)

@@ -14,7 +14,6 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/gateway"
 	"github.com/keelson-go/keelson/examples/internal/shop/orders"
-	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/users"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
@@ -47,23 +46,6 @@ func FindService(name string) (Service, error) {
 	return Service{}, fmt.Errorf("no service %q; there are: gateway, orders, users", name)
 }
 
-// CheckTargets returns an error that names the line in which a script wants
-// something of a service that does not exist. A script knows no services, so that
-// the same parser reads those of a larger shop; whoever runs it asks here, before
-// ten seconds have gone by and the typing error shows.
-func CheckTargets(script scenario.Script) error {
-	for _, step := range script.Steps {
-		target := step.Do.Target
-		if target == "" || target == "all" && step.Do.Verb == "clear" {
-			continue
-		}
-		if _, err := FindService(target); err != nil {
-			return fmt.Errorf("%s, line %d: %w", script.Name, step.Line, err)
-		}
-	}
-	return nil
-}
-
 // drain is how long a stopped service may finish what it has begun.
 // It is less than the two seconds in which the shop must end, and more than the
 // limit per try: what is on its way may arrive, what hangs is cut.
@@ -73,11 +55,12 @@ const drain = time.Second
 // starting it again is what a new process would be: same address, empty memory.
 type replica struct {
 	Service
-	config  wire.Config
-	network wire.Network
-	addr    string
-	faults  func() fault.Orders       // for this service, now
-	node    atomic.Pointer[wire.Node] // nil while stopped
+	config   wire.Config
+	network  wire.Network
+	addr     string
+	faults   func() fault.Orders       // for this service, now
+	switches func() wire.SwitchOrders  // now
+	node     atomic.Pointer[wire.Node] // nil while stopped
 
 	// turn holds one token, which a start or a stop takes while it is at work. It
 	// is a channel and no mutex because a stop waits for requests to finish: in a
@@ -86,6 +69,9 @@ type replica struct {
 	listener net.Listener // taken before all services start; nil once it is used
 	ended    bool         // for good
 }
+
+// running reports whether the service serves.
+func (r *replica) running() bool { return r.node.Load() != nil }
 
 // errEnded is what a start gets that comes while the shop closes.
 var errEnded = errors.New("the shop is closing")
@@ -111,7 +97,7 @@ func (r *replica) start() error {
 	// The rules are there before the first request. A service that ran for a moment
 	// without them would answer a probe, and close breakers on a callee that is sick.
 	config := r.config
-	config.Faults = r.faults()
+	config.Faults, config.Switches = r.faults(), r.switches()
 	n := wire.NewNode(config)
 	n.Serve(ln, r.build(n))
 	r.node.Store(n)

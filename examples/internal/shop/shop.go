@@ -23,10 +23,12 @@
 package shop
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -34,9 +36,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-go/keelson/examples/internal/shop/check"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
@@ -48,10 +52,14 @@ type Engines struct {
 // Config says what shop to run.
 type Config struct {
 	Engines  Engines
-	Preset   Preset // of FindPreset
-	Sabotage string // a pattern to break on purpose; empty breaks none
-	Seed     uint64 // of load and faults
-	RPS      int    // of the load; zero sends nothing
+	Preset   Preset    // of FindPreset
+	Sabotage string    // a pattern to break on purpose; empty breaks none
+	Mode     string    // micro or monolith; empty is micro
+	Saga     string    // orchestration or choreography; empty is orchestration
+	Procs    bool      // a process for each replica
+	Seed     uint64    // of load and faults
+	RPS      int       // of the load; zero sends nothing
+	History  io.Writer // of every call of the load; nil keeps none
 	Logger   *slog.Logger
 }
 
@@ -63,6 +71,8 @@ type Shop struct {
 	replicas  []*replica
 	load      *load.Generator
 	collector *collect.Collector
+	checker   *check.Checker
+	control   control
 	ingest    *http.Server
 	http      *http.Client // of control: health checks, faults
 
@@ -95,8 +105,8 @@ func Start(c Config) (*Shop, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Preset = preset
-	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text()}
+	c.Preset, c.Mode, c.Saga = preset, cmp.Or(c.Mode, "micro"), cmp.Or(c.Saga, "orchestration")
+	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), control: control{switches: scenario.Switches()}}
 	if s.network == nil {
 		s.network = wire.TCP{}
 	}
@@ -131,7 +141,7 @@ func (s *Shop) listen() error {
 		}
 		s.replicas = append(s.replicas, &replica{
 			Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1),
-			faults: func() fault.Orders { return s.orders(svc.Name) },
+			faults: func() fault.Orders { return s.orders(svc.Name) }, switches: s.switchOrders,
 		})
 	}
 	// Only now is every address known, so only now can anybody be told of his peers.
@@ -143,14 +153,13 @@ func (s *Shop) listen() error {
 		}
 	}
 	// The load knows the gateway and nothing else, like any client.
-	s.load = load.New(load.Config{
-		Target: s.URL("gateway"), Network: s.network, Seed: s.config.Seed, RPS: s.config.RPS,
-		Patience: s.config.Preset.Wire.Deadline,
-	})
+	s.load = load.New(s.loadConfig())
 	s.collector = collect.New(collect.Config{
-		Run: rand.Text()[:8], Preset: s.config.Preset.Name, Mode: "micro", Sabotage: s.config.Sabotage,
+		Run: rand.Text()[:8], Preset: s.config.Preset.Name, Mode: s.config.Mode, Saga: s.config.Saga, Sabotage: s.config.Sabotage,
 		Seed: s.config.Seed, Secret: s.secret, Load: s.load,
 	})
+	s.checker = s.newChecker()
+	s.collector.SetSwitches(s.Switches(), "")
 	// Telemetry has a listener of its own and no place on the page's: the page may
 	// be absent, and its rules on hosts and origins are for browsers.
 	mux := http.NewServeMux()
@@ -166,6 +175,7 @@ func (s *Shop) run() {
 	s.stopLoad = stopLoad
 	s.loadDone.Go(func() { s.load.Run(loadCtx) })
 	s.wg.Go(func() { s.collector.Run(s.ctx) })
+	s.wg.Go(func() { s.checker.Run(s.ctx) })
 	for _, r := range s.replicas {
 		s.collector.SetService(r.Name, "unknown", r.addr, os.Getpid())
 		s.wg.Go(func() { s.watch(r) })
@@ -220,15 +230,6 @@ func (s *Shop) State() collect.State { return s.collector.State() }
 
 // Totals are the figures of the load since the start.
 func (s *Shop) Totals() map[string]load.Totals { return s.load.Totals() }
-
-// RPS is the rate of the load.
-func (s *Shop) RPS() int { return s.load.RPS() }
-
-// SetRPS changes the rate of the load and reports the one in force.
-func (s *Shop) SetRPS(n int) int { return s.load.SetRPS(n) }
-
-// Settle stops the load and returns when its last request is over, or ctx is.
-func (s *Shop) Settle(ctx context.Context) { s.load.Settle(ctx) }
 
 // Progress tells how far a scenario is.
 func (s *Shop) Progress(p collect.Scenario) { s.collector.SetScenario(p) }

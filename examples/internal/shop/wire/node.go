@@ -27,6 +27,7 @@ type Config struct {
 	Entry    bool         // faces clients: their claims on time, trace and tries are not believed
 	Secret   string       // of this run; empty closes /_control
 	Faults   fault.Orders // in force from the first request on
+	Switches SwitchOrders // the same
 	Collect  string       // URL that takes telemetry; empty sends none
 	Logger   *slog.Logger // nil is silent
 }
@@ -39,6 +40,7 @@ type Node struct {
 	config    Config
 	clients   map[string]*Client // by callee; fixed once Serve runs
 	faults    *fault.Set
+	switches  atomic.Pointer[SwitchOrders] // nil until control has said something
 	telemetry *telemetry
 	server    *http.Server
 	end       context.CancelFunc // of requests and telemetry
@@ -57,6 +59,7 @@ func NewNode(c Config) *Node {
 	c.Logger = c.Logger.With("service", c.Name)
 	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed)}
 	n.faults.Obey(c.Faults)
+	n.obeySwitches(c.Switches)
 	if c.Collect != "" {
 		n.telemetry = &telemetry{
 			service: c.Name, url: c.Collect, secret: c.Secret, stats: n.Stats,
@@ -156,6 +159,7 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 		return WriteJSON(w, http.StatusOK, n.Stats())
 	}))
 	mux.Handle("PUT /_control/faults", Handler(n.setFaults))
+	mux.Handle("PUT /_control/switches", Handler(n.setSwitches))
 	return describeMisses(mux)
 }
 

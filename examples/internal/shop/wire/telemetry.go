@@ -54,6 +54,7 @@ type Stats struct {
 	Dropped  uint64                     `json:"dropped"` // telemetry records
 	Breakers map[string]json.RawMessage `json:"breakers"`
 	Retry    map[string]RetryStats      `json:"retry"`
+	Sections map[string]json.RawMessage `json:"sections,omitempty"` // what the service tells besides, such as sagas and lag
 }
 
 // RetryStats counts the calls of one client: what was asked for, and how many
