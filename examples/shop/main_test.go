@@ -200,6 +200,7 @@ func leftovers() (found []string) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // where the stores of a failed check are kept
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer busy.Close()
@@ -228,7 +229,7 @@ func TestExitCodes(t *testing.T) {
 		{"too short", []string{"-check", "-scenario", "users-blackhole", "-for", "3s"}, exitUsage, "needs 16s"},
 		{"unknown preset", []string{"-preset", "slow"}, exitUsage, "fast, classic"},
 		{"unknown sabotage", []string{"-sabotage", "rain"}, exitUsage, "no-breaker"},
-		{"unknown service", []string{"-service", "payments"}, exitUsage, "gateway, orders, users"},
+		{"unknown service", []string{"-service", "bank"}, exitUsage, "gateway, orders, users"},
 		{"unknown flag", []string{"-fast"}, exitUsage, "flag"},
 		{"rest of line", []string{"users"}, exitUsage, "unexpected"},
 		{"page's port is taken", []string{"-addr", busy.Addr().String()}, exitStart, "in use"},
