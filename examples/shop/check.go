@@ -5,16 +5,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/keelson-go/keelson/examples/internal/shop"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 )
 
 // startCheck starts a shop and runs a scenario in it without a page. Every call of
-// the load is written down, to be judged once more at the end; what was written
-// stays, and is named, when the check fails.
+// the load is written down beside the stores, to be judged once more at the end.
 func (o *options) startCheck(ctx context.Context, config shop.Config, script scenario.Script, stdout, stderr io.Writer) int {
-	history, err := os.CreateTemp("", "shop-history-*.ndjson")
+	history, err := os.Create(filepath.Join(o.data, "history.ndjson"))
 	if err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart
@@ -26,14 +26,8 @@ func (o *options) startCheck(ctx context.Context, config shop.Config, script sce
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart
 	}
-	code := o.runCheck(ctx, s, script, history, stdout, stderr)
-	s.Close()
-	if code == 0 {
-		_ = os.Remove(history.Name()) // in the directory for what may vanish
-	} else {
-		fmt.Fprintln(stderr, "shop: every call of the load is in", history.Name())
-	}
-	return code
+	defer s.Close()
+	return o.runCheck(ctx, s, script, history, stdout, stderr)
 }
 
 // runCheck's verdict is the exit code; what it prints is for those who want to

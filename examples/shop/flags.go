@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -18,11 +19,11 @@ const defaultAddr = "127.0.0.1:8080"
 // options are the flags, as they were given. They are a struct and no package
 // variables, so that tests can run the command several times in one process.
 type options struct {
-	addr, preset, scenario, service, sabotage string
-	seed                                      uint64
-	rps                                       int
-	length                                    time.Duration
-	check, json, open, addrGiven              bool
+	addr, preset, scenario, service, sabotage, data string
+	seed                                            uint64
+	rps                                             int
+	length                                          time.Duration
+	check, json, open, addrGiven                    bool
 }
 
 // parse reads the flags; what they name is looked up by resolve.
@@ -37,6 +38,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.BoolVar(&o.json, "json", false, "with -check: print JSON")
 	f.StringVar(&o.service, "service", "", "run one service alone, on PORT from the environment or its default; callees by URL in e.g. USERS_URL")
 	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: no-breaker")
+	f.StringVar(&o.data, "data", "", "`directory` of the stores, a directory per service; without it a temporary one, removed at the end")
 	f.Uint64Var(&o.seed, "seed", 1, "of load and faults")
 	f.IntVar(&o.rps, "rps", 50, "requests per second of the load, 0 to 2000")
 	f.BoolVar(&o.open, "open", false, "open the page in the browser")
@@ -86,4 +88,22 @@ func (o *options) resolve() (preset shop.Preset, script scenario.Script, err err
 		err = wire.CheckLoopback(o.addr)
 	}
 	return preset, script, err
+}
+
+// keep makes the directory of the stores. What it returns ends the run: a temporary
+// directory is removed, unless the run has failed, when it says what happened.
+func (o *options) keep(stderr io.Writer) (end func(code int), err error) {
+	if o.data != "" {
+		return func(int) {}, os.MkdirAll(o.data, 0o700)
+	}
+	if o.data, err = os.MkdirTemp("", "keelson-shop-"); err != nil {
+		return nil, err
+	}
+	return func(code int) {
+		if code == exitFailed {
+			fmt.Fprintln(stderr, "shop: the stores are kept in", o.data)
+			return
+		}
+		_ = os.RemoveAll(o.data) // a temporary directory that stays is no failure of the run
+	}, nil
 }

@@ -51,7 +51,7 @@ func main() {
 
 // run is main without the process around it: it exits nowhere but at its end, so
 // that what is deferred is done, and tests can call it.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -68,6 +68,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// To stderr, so that what -check prints can be piped; from warnings up, since
 	// what is to be seen is on the page.
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	end, err := o.keep(stderr)
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitStart
+	}
+	defer func() { end(code) }()
 	if o.service != "" {
 		return o.serveAlone(ctx, preset, log, stdout, stderr)
 	}
@@ -75,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.check {
 		rps = 0 // the run itself starts and ends the load, so that its figures add up
 	}
-	config := shop.Config{Preset: preset, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log}
+	config := shop.Config{Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log}
 	if o.check {
 		return o.startCheck(ctx, config, script, stdout, stderr)
 	}
@@ -113,11 +119,14 @@ func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.
 	fmt.Fprintf(stdout, "%s http://%s\n", svc.Name, ln.Addr())
 	// Callees are looked for when they are called, so services may start in any
 	// order: until the others are there the breakers do what they are for.
-	peers := map[string]string{}
+	peers := map[string][]wire.Instance{}
 	for _, need := range svc.Needs {
-		peers[need] = shop.PeerURL(need, os.Getenv)
+		peers[need] = []wire.Instance{{Name: need, URL: shop.PeerURL(need, os.Getenv)}}
 	}
-	shop.ServeAlone(ctx, svc, ln, peers, preset, wire.Config{Seed: o.seed, Logger: log})
+	if err := shop.ServeAlone(ctx, svc, ln, peers, preset, o.data, wire.Config{Seed: o.seed, Logger: log}); err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitStart
+	}
 	return 0
 }
 

@@ -200,6 +200,7 @@ func leftovers() (found []string) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // where the stores of a failed check are kept
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer busy.Close()
@@ -214,7 +215,7 @@ func TestExitCodes(t *testing.T) {
 		want int
 		say  string
 	}{
-		{"expectation holds", []string{"-check", "-scenario", script("load 20\nexpect load.order.broken = 0 during 0s..300ms")}, 0, "3 of 3 checks hold"},
+		{"expectation holds", []string{"-check", "-scenario", script("load 20\nexpect load.order.broken = 0 during 0s..300ms")}, 0, "10 of 10 checks hold"},
 		{"as JSON", []string{"-check", "-json", "-scenario", script("expect load.order.broken = 0 during 0s..300ms")}, 0, `"ok": true`},
 		{"expectation fails", []string{"-check", "-scenario", script("expect breakers.orders/users.state = open within 300ms of 0s")}, exitFailed, "FAIL"},
 		{"path leads nowhere", []string{"-check", "-scenario", script("expect breakers.nobody.state != open during 0s..300ms")}, exitFailed, "nothing at this path"},
@@ -228,7 +229,7 @@ func TestExitCodes(t *testing.T) {
 		{"too short", []string{"-check", "-scenario", "users-blackhole", "-for", "3s"}, exitUsage, "needs 16s"},
 		{"unknown preset", []string{"-preset", "slow"}, exitUsage, "fast, classic"},
 		{"unknown sabotage", []string{"-sabotage", "rain"}, exitUsage, "no-breaker"},
-		{"unknown service", []string{"-service", "payments"}, exitUsage, "gateway, orders, users"},
+		{"unknown service", []string{"-service", "bank"}, exitUsage, "gateway, orders, users"},
 		{"unknown flag", []string{"-fast"}, exitUsage, "flag"},
 		{"rest of line", []string{"users"}, exitUsage, "unexpected"},
 		{"page's port is taken", []string{"-addr", busy.Addr().String()}, exitStart, "in use"},

@@ -93,14 +93,16 @@ func TestAPI(t *testing.T) {
 			{"POST", "/api/users", `{"name":5}`, 422, `name must be a string, not number","fields":["name"]`},
 			{"POST", "/api/users", `{"name":`, 400, "JSON object"},
 			{"POST", "/api/users", `{"name":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "64 KiB"},
-			{"POST", "/api/orders", `{"userId":1}`, 201, `"userId":1,"status":"confirmed"`},
+			{"POST", "/api/orders?wait=2s", `{"userId":1}`, 201, `"userId":1,"status":"confirmed","totalCents":199`},
+			{"GET", "/api/products/P-1", "", 200, `"data":{"sku":"P-1","name":"Teapot","priceCents":199,"version":1}`},
+			{"GET", "/api/products/P-99", "", 404, "Product not found"},
 			{"POST", "/api/orders", `{"userId":3}`, 201, `"userId":3`},
 			{"POST", "/api/orders", `{"userId":99}`, 404, "User not found"},
 			{"POST", "/api/orders", `{}`, 422, `"fields":["userId"]`},
 			{"POST", "/api/orders", `{"userId":1,"id":"mine"}`, 422, `"fields":["id"]`},
 			{"GET", "/api/orders/none", "", 404, "Order not found"},
 			{"DELETE", "/api/users/1", "", 405, "GET, HEAD, POST"},
-			{"GET", "/api/payments", "", 404, "no such path"},
+			{"GET", "/api/bank", "", 404, "no such path"},
 			{"GET", "/log", "", 404, "no such path"},
 			{"PUT", "/_control/faults", "[]", 404, "no such path"},
 		} {
@@ -116,7 +118,7 @@ func TestAPI(t *testing.T) {
 
 func TestAnOrderCanBeLookedAtWhereItsLocationSays(t *testing.T) {
 	visit(t, func(v visitor) {
-		made := v.do("POST", "gateway", "/api/orders", `{"userId":2}`)
+		made := v.do("POST", "gateway", "/api/orders?wait=1s", `{"userId":2}`)
 		seen := v.do("GET", "gateway", made.Header.Get("Location"), "")
 		assert.Equal(t, http.StatusOK, seen.StatusCode)
 		assert.Equal(t, made.body, seen.body)

@@ -111,8 +111,8 @@ func TestOneScenarioAtATime(t *testing.T) {
 
 func TestUnknownNamesSayWhatThereIs(t *testing.T) {
 	busy(t, func(t *testing.T, s *shop.Shop) {
-		_, err := s.Inject(fault.Rule{Target: "payments"})
-		for _, err := range []error{err, s.Clear("payments"), s.StopService("payments"), s.StartService("payments"), s.RestartService("payments")} {
+		_, err := s.Inject(fault.Rule{Target: "bank"})
+		for _, err := range []error{err, s.Clear("bank"), s.StopService("bank"), s.StartService("bank"), s.RestartService("bank")} {
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), "gateway, orders, users")
 		}

@@ -44,15 +44,11 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// Engines is all that differs between a light shop and one on real engines.
-type Engines struct {
-	Network wire.Network // nil means TCP on loopback
-}
-
 // Config says what shop to run.
 type Config struct {
 	Engines  Engines
 	Preset   Preset    // of FindPreset
+	Data     string    // directory of the stores; empty keeps them in memory
 	Sabotage string    // a pattern to break on purpose; empty breaks none
 	Mode     string    // micro or monolith; empty is micro
 	Saga     string    // orchestration or choreography; empty is orchestration
@@ -106,10 +102,8 @@ func Start(c Config) (*Shop, error) {
 		return nil, err
 	}
 	c.Preset, c.Mode, c.Saga = preset, cmp.Or(c.Mode, "micro"), cmp.Or(c.Saga, "orchestration")
+	c.Engines = c.Engines.withDefaults(c.Data)
 	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), control: control{switches: scenario.Switches()}}
-	if s.network == nil {
-		s.network = wire.TCP{}
-	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.http = &http.Client{Transport: &http.Transport{DialContext: s.network.DialContext, IdleConnTimeout: 5 * time.Second}}
 	if err := s.listen(); err != nil {
@@ -148,7 +142,8 @@ func (s *Shop) listen() error {
 	for _, r := range s.replicas {
 		r.config = wire.Config{
 			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
-			Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret,
+			Stores: s.config.Engines.stores(r.Name),
+			Seed:   s.config.Seed, Entry: r.Entry, Secret: s.secret,
 			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
 		}
 	}

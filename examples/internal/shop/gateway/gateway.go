@@ -40,11 +40,12 @@ var (
 
 // New returns the gateway's routes. It calls users and orders; an order needs
 // a user, so orders has to call on and gets the longer time limit.
-func New(n *wire.Node) *http.ServeMux {
+func New(n *wire.Node) (*http.ServeMux, error) {
 	// HEAD goes with GET: it is what curl -I and most uptime checks send.
 	methods := []string{http.MethodGet, http.MethodHead, http.MethodPost}
 	routes := []route{
 		{Path: "/api/users", Service: "users", Methods: methods, client: n.Client("users", false)},
+		{Path: "/api/products", Service: "products", Methods: methods, client: n.Client("products", false)},
 		{Path: "/api/orders", Service: "orders", Methods: methods, client: n.Client("orders", true)},
 	}
 	mux := http.NewServeMux()
@@ -59,7 +60,7 @@ func New(n *wire.Node) *http.ServeMux {
 		mux.Handle(rt.Path, handler)
 		mux.Handle(rt.Path+"/", handler)
 	}
-	return mux
+	return mux, nil
 }
 
 // maxInFlight is how many requests the gateway works on at once. At 2,000 a

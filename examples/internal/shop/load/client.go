@@ -63,15 +63,20 @@ func (g *Generator) do(ctx context.Context, c call, n uint64) Counts {
 	}
 	rec.Type, rec.Code, rec.Order, rec.Status, rec.Version = outcome(resp), resp.StatusCode, a.order(), a.Status, a.Data.Version
 	g.history.add(rec)
-	g.learn(c, resp.StatusCode, a, rec.Floor)
+	g.learn(ctx, c, resp.StatusCode, a, rec.Floor)
 	return judge(c, resp, a)
 }
 
 // exchange sends the request and reads the whole answer.
 func (g *Generator) exchange(ctx context.Context, c call) (*http.Response, []byte, error) {
-	token, err := g.authorize(ctx, c.customer)
-	if err != nil {
-		return nil, nil, err
+	// What anybody may see is asked for as a stranger does: with a token the answer
+	// would be private, and no cache on the way could give it.
+	token := ""
+	if c.op == Order || c.op == View {
+		var err error
+		if token, err = g.authorize(ctx, c.customer); err != nil {
+			return nil, nil, err
+		}
 	}
 	req, err := http.NewRequestWithContext(ctx, c.method, g.config.Target+c.path, bytes.NewReader(c.body))
 	if err != nil {
@@ -83,9 +88,7 @@ func (g *Generator) exchange(ctx context.Context, c call) (*http.Response, []byt
 		// a request that bears an Idempotency-Key, and hide what a client sees.
 		req.GetBody = nil
 	}
-	// What anybody may see is asked for as a stranger does: with a token the answer
-	// would be private, and no cache on the way could give it.
-	if token != "" && (c.op == Order || c.op == View) {
+	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if c.key != "" {
@@ -139,7 +142,7 @@ func judge(c call, r *http.Response, a answer) Counts {
 
 // learn remembers the last orders and customers, so that there is something to
 // look at and somebody to buy, and forgets an order that the shop has forgotten.
-func (g *Generator) learn(c call, status int, a answer, floor int64) {
+func (g *Generator) learn(ctx context.Context, c call, status int, a answer, floor int64) {
 	switch {
 	case c.op == Order && status == http.StatusCreated && a.order() != "":
 		g.spend(c.customer, cmp.Or(a.TotalCents, 1))
@@ -153,8 +156,14 @@ func (g *Generator) learn(c call, status int, a answer, floor int64) {
 		g.mu.Unlock()
 	case c.op == Signup && status == http.StatusCreated && g.config.Login != nil:
 		var id int
-		if json.Unmarshal(a.ID, &id) == nil {
-			g.welcome(&customer{ID: id, secret: a.Secret})
+		if json.Unmarshal(a.ID, &id) != nil {
+			return
+		}
+		// Signed in at once, so that an outage of users later is not taken for one of
+		// whatever he asks for then. Who cannot sign in buys nothing.
+		c := &customer{ID: id, secret: a.Secret}
+		if _, err := g.authorize(ctx, c); err == nil {
+			g.welcome(c)
 		}
 	case c.sku != "" && status < 300:
 		g.witness.read(c.sku, a, floor, g.config.FreshFor)

@@ -12,6 +12,7 @@ type customer struct {
 	secret string
 
 	mu       sync.Mutex
+	known    bool // token is what signing in has given, which may be nothing
 	token    string
 	spent    int64            // cents
 	versions map[string]int64 // the highest version seen of an article
@@ -62,15 +63,15 @@ func (g *Generator) spend(c *customer, cents int64) {
 	}
 }
 
-// authorize returns the customer's token, and gets one if there is none.
+// authorize returns the customer's token, and signs him in if he is not.
 func (g *Generator) authorize(ctx context.Context, c *customer) (string, error) {
 	if c == nil || g.config.Login == nil {
 		return "", nil
 	}
 	c.mu.Lock()
-	token := c.token
+	token, known := c.token, c.known
 	c.mu.Unlock()
-	if token != "" {
+	if known {
 		return token, nil
 	}
 	// Without the lock: two logins at once do no harm, and a lock held over a
@@ -80,7 +81,7 @@ func (g *Generator) authorize(ctx context.Context, c *customer) (string, error) 
 		return "", err
 	}
 	c.mu.Lock()
-	c.token = token
+	c.token, c.known = token, true
 	c.mu.Unlock()
 	return token, nil
 }
@@ -90,7 +91,7 @@ func (c *customer) forget(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.token == token {
-		c.token = ""
+		c.known = false
 	}
 }
 

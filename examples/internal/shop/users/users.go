@@ -35,22 +35,22 @@ type Service struct {
 }
 
 // New returns the service's routes, with Alice (1) and Bob (2). It calls nobody.
-func New(*wire.Node) *http.ServeMux {
+func New(*wire.Node) (*http.ServeMux, error) {
 	s := &Service{users: []User{{ID: 1, Name: "Alice"}, {ID: 2, Name: "Bob"}}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /users", wire.Handler(s.list))
 	mux.Handle("POST /users", wire.Handler(s.create))
 	mux.Handle("GET /users/{id}", wire.Handler(s.get))
-	return mux
+	return mux, nil
 }
 
 // list answers with the users behind ?after=, at most ?limit= of them.
 func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
-	after, err := number(r, "after", 0)
+	after, err := wire.Number(r, "after", 0)
 	if err != nil {
 		return err
 	}
-	limit, err := number(r, "limit", maxPage)
+	limit, err := wire.Number(r, "limit", maxPage)
 	if err != nil {
 		return err
 	}
@@ -59,19 +59,6 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 	page := s.users[first:min(first+min(limit, maxPage), len(s.users))]
 	s.mu.RUnlock() // users never change, so the slice may be read without the lock
 	return wire.WriteJSON(w, http.StatusOK, page)
-}
-
-// number reads a query parameter; what is absent has its default.
-func number(r *http.Request, name string, absent int) (int, error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return absent, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return 0, wire.Invalid(name+" must be a number from 0", name)
-	}
-	return n, nil
 }
 
 // create signs a user up. An id in the body is refused by Decode, since it is

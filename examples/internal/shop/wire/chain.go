@@ -81,7 +81,7 @@ func (n *Node) observe(next http.Handler) http.Handler {
 // quiet requests are the shop's own and would blur the figures of a service: one
 // that nobody calls would still seem to be at work.
 func quiet(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats"
+	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats" || r.URL.Path == "/log"
 }
 
 // afterPanic answers a request whose handler has panicked with a 500, or goes

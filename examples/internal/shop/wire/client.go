@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,23 +24,21 @@ const maxAnswer = 1 << 20
 
 var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 
-// Client calls one callee on behalf of one service. It owns the breaker and the
-// retry policies of that edge. Safe for concurrent use; Node.Client makes it.
+// Client calls one callee on behalf of one service. It owns the retry policies of
+// that edge, and a breaker for each instance of the callee. Safe for concurrent use;
+// Node.Client makes it.
 //
 // One breaker per edge, and none for the callee as a whole: orders may reach users
-// while the gateway does not. One budget for both policies, because what a callee
+// while the gateway does not. One budget for all policies, because what a callee
 // in trouble suffers from is their sum.
 type Client struct {
-	caller    string
-	callee    string
-	base      string // such as http://127.0.0.1:3000
-	transport *http.Transport
-	breaker   *breaker.Breaker
-	safe      retry.Policy // for requests that may be sent twice
-	once      retry.Policy // for the others: again only if nothing was sent
-	budget    *retry.TokenBudget
-	requests  atomic.Uint64
-	attempts  atomic.Uint64
+	callee   string
+	balancer balancer
+	safe     retry.Policy // for requests that may be sent twice
+	once     retry.Policy // for the others: again only if nothing was sent
+	budget   *retry.TokenBudget
+	requests atomic.Uint64
+	attempts atomic.Uint64
 }
 
 // Request is one call. Path includes the query.
@@ -47,6 +46,7 @@ type Request struct {
 	Method, Path string
 	Header       http.Header // copied; may be nil
 	Body         []byte
+	Once         bool // one try: somebody further out counts and repeats
 }
 
 // Response is a whole answer, read to its end. No body is left to close, and no
@@ -55,6 +55,16 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
+}
+
+// Detail is what a problem document says went wrong; the status in words where the
+// answer is none.
+func (r *Response) Detail() string {
+	var p Problem
+	if json.Unmarshal(r.Body, &p) == nil && p.Detail != "" {
+		return p.Detail
+	}
+	return http.StatusText(r.Status)
 }
 
 // StatusError is an answer that stands for trouble at the callee: 429 or 5xx.
@@ -119,16 +129,39 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	// other way round the breaker would see one failure for three tries, and the
 	// tries after its opening would go on.
 	n := 0
-	return retry.Do(ctx, policy, func(ctx context.Context) (*Response, error) {
+	var last *instance
+	try := func(ctx context.Context) (*Response, error) {
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= hop {
 			return nil, retry.Permanent(context.DeadlineExceeded)
 		}
 		n++
-		return breaker.Do(ctx, c.breaker, func(ctx context.Context) (*Response, error) {
+		to := c.balancer.pick(last) // another one than last time, if there is one
+		if to == nil {
+			return nil, retry.Permanent(fmt.Errorf("nobody is known as %s", c.callee))
+		}
+		last = to
+		to.inflight.Add(1)
+		defer to.inflight.Add(-1)
+		return breaker.Do(ctx, to.breaker, func(ctx context.Context) (*Response, error) {
 			c.attempts.Add(1)
-			return c.try(ctx, r, n)
+			return to.try(ctx, r, n)
 		})
-	})
+	}
+	if r.Once {
+		return try(ctx)
+	}
+	return retry.Do(ctx, policy, try)
+}
+
+// Available reports whether a call would be let through: it is false while the
+// breakers of all instances are open.
+func (c *Client) Available() bool {
+	for _, i := range c.balancer.instances() {
+		if i.breaker.State() != breaker.Open {
+			return true
+		}
+	}
+	return false
 }
 
 // idempotent reports whether r may be sent twice: by its method, or because a
@@ -147,11 +180,14 @@ func idempotent(r Request) bool {
 //
 // It uses the transport and no http.Client: redirects are not followed behind the
 // gateway's back, and there are no cookies.
-func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
-	req, err := http.NewRequestWithContext(ctx, r.Method, c.base+r.Path, bytes.NewReader(r.Body))
+func (i *instance) try(ctx context.Context, r Request, n int) (*Response, error) {
+	req, err := http.NewRequestWithContext(ctx, r.Method, i.URL+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, retry.Permanent(err)
 	}
+	// Without it the transport cannot send the body again, which it would do by itself
+	// for a request that bears an Idempotency-Key: one layer retries, and that is ours.
+	req.GetBody = nil
 	if r.Header != nil { // a copy, since another try may come
 		req.Header = r.Header.Clone()
 	}
@@ -162,9 +198,9 @@ func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
 		req.Header.Set(HeaderTimeout, strconv.FormatInt(left.Milliseconds(), 10))
 	}
 	req.Header.Set(HeaderAttempt, strconv.Itoa(n))
-	req.Header.Set(fault.HeaderCaller, c.caller)
+	req.Header.Set(fault.HeaderCaller, i.caller)
 	setIf(req.Header, HeaderTrace, TraceID(ctx))
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := i.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

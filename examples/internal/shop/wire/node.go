@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,15 +20,16 @@ import (
 
 // Config is what a node needs to know of its surroundings.
 type Config struct {
-	Name     string
+	Name     string // of this instance: "users", "products-2"
 	Network  Network
-	Peers    map[string]string // base URL of each callee
+	Peers    map[string][]Instance // where each callee is to be found at first
 	Settings Settings
 	Seed     uint64
 	Entry    bool         // faces clients: their claims on time, trace and tries are not believed
 	Secret   string       // of this run; empty closes /_control
 	Faults   fault.Orders // in force from the first request on
 	Switches SwitchOrders // the same
+	Stores   Stores       // of the service; those that it does not open may be nil
 	Collect  string       // URL that takes telemetry; empty sends none
 	Logger   *slog.Logger // nil is silent
 }
@@ -43,8 +45,17 @@ type Node struct {
 	switches  atomic.Pointer[SwitchOrders] // nil until control has said something
 	telemetry *telemetry
 	server    *http.Server
-	end       context.CancelFunc // of requests and telemetry
+	end       context.CancelFunc // of requests, background work and telemetry
 	wg        sync.WaitGroup
+
+	// What the service has asked for, fixed once Serve runs; see host.go.
+	background []func(context.Context)
+	logs       []namedLog
+	closers    []io.Closer
+	sections   []section
+
+	mu      sync.Mutex
+	awaited []string // what the node is not ready without
 
 	requests, errors atomic.Uint64
 	inflight         atomic.Int64
@@ -73,7 +84,7 @@ func NewNode(c Config) *Node {
 // call others before it can answer, and gets more time. It panics for a callee
 // without an address, which is a mistake in the wiring.
 func (n *Node) Client(callee string, composite bool) *Client {
-	base, ok := n.config.Peers[callee]
+	peers, ok := n.config.Peers[callee]
 	if !ok {
 		panic("wire: " + n.config.Name + " knows no address of " + callee)
 	}
@@ -85,24 +96,38 @@ func (n *Node) Client(callee string, composite bool) *Client {
 	if composite {
 		limit = s.Composite
 	}
-	bc := s.breaker(name, limit)
-	bc.OnEvent = func(e breaker.Event) { n.telemetry.add("breaker", e.At, breakerEvent(e)) }
 	onRetry := func(_ context.Context, e retry.Event) { n.telemetry.add("retry", time.Now(), retryEvent(name, e)) }
 	budget := retry.NewBudget(retry.BudgetConfig{})
-	c := &Client{
-		caller: n.config.Name, callee: callee, base: base, breaker: breaker.New(bc), budget: budget,
-		safe: s.policy(nil, budget), once: s.policy(nothingSent, budget),
-	}
+	c := &Client{callee: callee, budget: budget, safe: s.policy(nil, budget), once: s.policy(nothingSent, budget)}
 	c.safe.OnEvent, c.once.OnEvent = onRetry, onRetry
-	// A pool per client: a callee that hangs uses up its own connections and nobody
-	// else's. Compression is off because answers are small and hops are local.
-	c.transport = &http.Transport{
-		DialContext: n.config.Network.DialContext, DisableCompression: true,
-		MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second,
-	}
+	c.balancer.connect = func(to Instance) *instance { return n.connect(to, limit) }
+	c.balancer.set(peers)
 	n.clients[callee] = c
 	return c
 }
+
+// connect makes breaker and connections for one instance of a callee.
+func (n *Node) connect(to Instance, limit time.Duration) *instance {
+	bc := n.config.Settings.breaker(n.config.Name+"/"+to.Name, limit)
+	bc.OnEvent = func(e breaker.Event) { n.telemetry.add("breaker", e.At, breakerEvent(e)) }
+	return &instance{
+		Instance: to, caller: n.config.Name, breaker: breaker.New(bc),
+		// Compression is off because answers are small and hops are local.
+		transport: &http.Transport{
+			DialContext: n.config.Network.DialContext, DisableCompression: true,
+			MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second,
+		},
+	}
+}
+
+// Name is that of this instance.
+func (n *Node) Name() string { return n.config.Name }
+
+// Settings are the durations and thresholds of the shop.
+func (n *Node) Settings() Settings { return n.config.Settings }
+
+// Logger is for what nobody else hears of; never nil.
+func (n *Node) Logger() *slog.Logger { return n.config.Logger }
 
 // Serve answers on ln with the routes of a service until Stop, and returns at
 // once.
@@ -126,6 +151,9 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 			n.config.Logger.Error("server ended", "err", err)
 		}
 	})
+	for _, work := range n.background {
+		n.wg.Go(func() { work(ctx) })
+	}
 	if n.telemetry != nil {
 		n.wg.Go(func() { n.telemetry.run(ctx) })
 	}
@@ -142,9 +170,15 @@ func (n *Node) Stop(ctx context.Context) {
 	n.end() // not before: it would end the requests that may finish
 	n.wg.Wait()
 	for _, c := range n.clients {
-		c.transport.CloseIdleConnections()
+		for _, i := range c.balancer.instances() {
+			i.transport.CloseIdleConnections()
+		}
 	}
+	n.closeAll() // nothing uses them any more
 }
+
+// Discard closes what the service has opened, of a node that will never serve.
+func (n *Node) Discard() { n.closeAll() }
 
 // routes adds the paths that every service has.
 func (n *Node) routes(mux *http.ServeMux) http.Handler {
@@ -158,6 +192,9 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 	mux.Handle("GET /stats", Handler(func(w http.ResponseWriter, _ *http.Request) error {
 		return WriteJSON(w, http.StatusOK, n.Stats())
 	}))
+	if len(n.logs) > 0 {
+		mux.Handle("GET /log", Handler(n.showLog))
+	}
 	mux.Handle("PUT /_control/faults", Handler(n.setFaults))
 	mux.Handle("PUT /_control/switches", Handler(n.setSwitches))
 	return describeMisses(mux)
@@ -168,6 +205,9 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 func (n *Node) health(w http.ResponseWriter, _ *http.Request) error {
 	if n.draining.Load() {
 		return NewProblem(http.StatusServiceUnavailable, "draining", "the service is about to stop")
+	}
+	if what := n.waitsFor(); what != "" {
+		return NewProblem(http.StatusServiceUnavailable, "not-ready", "waits for "+what)
 	}
 	return WriteJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }
@@ -208,16 +248,18 @@ type breakerStats struct {
 func (n *Node) Stats() Stats {
 	s := Stats{
 		Requests: n.requests.Load(), Errors: n.errors.Load(), InFlight: n.inflight.Load(), Dropped: n.telemetry.lost(),
-		Breakers: map[string]json.RawMessage{}, Retry: map[string]RetryStats{},
+		Breakers: map[string]json.RawMessage{}, Retry: map[string]RetryStats{}, Sections: n.readSections(),
 	}
 	for callee, c := range n.clients {
 		name := n.config.Name + "/" + callee
-		verdict := breakerStats{Stats: c.breaker.Stats()}
-		if verdict.Calls > 0 {
-			verdict.Rate = float64(verdict.Failures) / float64(verdict.Calls)
-		}
-		if raw, err := json.Marshal(verdict); err == nil {
-			s.Breakers[name] = raw
+		for _, i := range c.balancer.instances() {
+			verdict := breakerStats{Stats: i.breaker.Stats()}
+			if verdict.Calls > 0 {
+				verdict.Rate = float64(verdict.Failures) / float64(verdict.Calls)
+			}
+			if raw, err := json.Marshal(verdict); err == nil {
+				s.Breakers[n.config.Name+"/"+i.Name] = raw
+			}
 		}
 		// The client counts its own calls and tries: the breaker sees tries alone, and
 		// a call that succeeds at once is no event of the retry.

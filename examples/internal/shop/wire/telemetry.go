@@ -14,9 +14,9 @@ import (
 )
 
 // Record is one line of telemetry. Data depends on Kind: a BreakerEvent, a
-// RetryEvent, or the service's Stats.
+// RetryEvent, the service's Stats, or what a service has told by Node.Tell.
 type Record struct {
-	Kind    string          `json:"kind"` // "breaker" "retry" "stats"
+	Kind    string          `json:"kind"` // "breaker" "retry" "stats" "saga" "event"
 	Service string          `json:"service"`
 	At      time.Time       `json:"at"`
 	Data    json.RawMessage `json:"data"`

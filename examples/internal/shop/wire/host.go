@@ -1,0 +1,155 @@
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/saga"
+)
+
+// This file is what a node offers to the service that it hosts: stores, work in
+// the background, a say in its health, and a place for its figures. A service
+// asks for all of it in its constructor, before Serve.
+
+// Events is where a service keeps what has happened.
+type Events interface {
+	eventsource.Store
+	eventsource.Checkpoints
+}
+
+// Stores opens the stores of one service. They are its own: no other service
+// gets at them but by its HTTP API.
+type Stores struct {
+	Events func(part string) (Events, error)
+	Sagas  func() (saga.Store, error)
+}
+
+// Open opens the log called part of this service. The node closes it, and shows
+// it at GET /log?part=.
+func (n *Node) Open(part string) (Events, error) {
+	events, err := n.config.Stores.Events(part)
+	if err != nil {
+		return nil, err
+	}
+	n.owns(events)
+	n.logs = append(n.logs, namedLog{part, events})
+	return events, nil
+}
+
+// OpenSagas opens the store of this service's sagas. The node closes it.
+func (n *Node) OpenSagas() (saga.Store, error) {
+	store, err := n.config.Stores.Sagas()
+	if err != nil {
+		return nil, err
+	}
+	n.owns(store)
+	return store, nil
+}
+
+// owns sees to it that v is closed, once nothing uses it any more.
+func (n *Node) owns(v any) {
+	if c, ok := v.(io.Closer); ok {
+		n.closers = append(n.closers, c)
+	}
+}
+
+// Go runs fn in the background from Serve to Stop, when its ctx ends. An fn that
+// returns before that has failed, and with it the service: it is not ready any
+// more, so that somebody looks.
+func (n *Node) Go(name string, fn func(context.Context) error) {
+	n.background = append(n.background, func(ctx context.Context) {
+		err := fn(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		n.config.Logger.Error("background work ended", "what", name, "err", err)
+		n.Await(name)
+	})
+}
+
+// Await makes the node unready until done is called, and names what it waits for.
+func (n *Node) Await(name string) (done func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.awaited = append(n.awaited, name)
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if i := slices.Index(n.awaited, name); i >= 0 {
+			n.awaited = slices.Delete(n.awaited, i, i+1)
+		}
+	}
+}
+
+// waitsFor is the first thing that the node is not ready without; "" if it is.
+func (n *Node) waitsFor() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.awaited) == 0 {
+		return ""
+	}
+	return n.awaited[0]
+}
+
+// Section adds what read returns to the node's statistics under the given name.
+// Read is called at any time, from any goroutine, and must not block.
+func (n *Node) Section(name string, read func() any) {
+	n.sections = append(n.sections, section{name, read})
+}
+
+type section struct {
+	name string
+	read func() any
+}
+
+// readSections gathers the sections. Those of one name are merged, as lag has an
+// entry for each read model.
+func (n *Node) readSections() map[string]json.RawMessage {
+	if len(n.sections) == 0 {
+		return nil
+	}
+	values := map[string]any{}
+	for _, s := range n.sections {
+		v := s.read()
+		if entry, ok := v.(Entry); ok {
+			entries, _ := values[s.name].(map[string]any)
+			if entries == nil {
+				entries = map[string]any{}
+			}
+			entries[entry.Name] = entry.Value
+			v = entries
+		}
+		values[s.name] = v
+	}
+	out := make(map[string]json.RawMessage, len(values))
+	for name, v := range values {
+		if raw, err := json.Marshal(v); err == nil {
+			out[name] = raw
+		}
+	}
+	return out
+}
+
+// Entry is a section that is one of several under the same name.
+type Entry struct {
+	Name  string
+	Value any
+}
+
+// Tell passes one record on to the collector, by the way that breaker and retry
+// events go: never waiting, never on a request's path.
+func (n *Node) Tell(kind string, data any) { n.telemetry.add(kind, time.Now(), data) }
+
+// closeAll closes what the node owns, the last one first.
+func (n *Node) closeAll() {
+	for _, c := range slices.Backward(n.closers) {
+		if err := c.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			n.config.Logger.Error("a store did not close", "err", err)
+		}
+	}
+}
