@@ -38,6 +38,7 @@ func logger(ctx context.Context) *slog.Logger {
 // remaining time is looked at: a server that hangs does not hang up politely
 // when its caller's time is over.
 func (n *Node) chain(h http.Handler) http.Handler {
+	h = n.holdUntilReady(h)
 	h = n.limitTime(h)
 	h = n.injectFaults(h)
 	h = n.observe(h) // outside of faults, so that they show in the figures
@@ -115,6 +116,23 @@ func (n *Node) limitTime(next http.Handler) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// holdUntilReady keeps requests back while the node starts, within their time.
+func (n *Node) holdUntilReady(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !quiet(r) {
+			select {
+			case <-n.open:
+			case <-r.Context().Done():
+				p := NewProblem(http.StatusServiceUnavailable, "not-ready", "waits for "+n.waitsFor())
+				p.RetryAfter = time.Second
+				WriteProblem(w, r, p)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
