@@ -123,7 +123,7 @@ func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.
 	for _, need := range svc.Needs {
 		peers[need] = []wire.Instance{{Name: need, URL: shop.PeerURL(need, os.Getenv)}}
 	}
-	if err := shop.ServeAlone(ctx, svc, ln, peers, preset, o.data, wire.Config{Seed: o.seed, Logger: log}); err != nil {
+	if err := shop.ServeAlone(ctx, svc, ln, peers, preset, o.data, wire.Config{Seed: o.seed, Logger: log, Key: shop.KeyFrom(os.Getenv), Secret: os.Getenv("SHOP_SECRET")}); err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart
 	}

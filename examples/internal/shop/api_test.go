@@ -86,7 +86,7 @@ func TestAPI(t *testing.T) {
 			{"GET", "/api/users/2", "", 200, `{"id":2,"name":"Bob"}`},
 			{"GET", "/api/users/3", "", 404, "User not found"},
 			{"GET", "/api/users/x", "", 404, "User not found"},
-			{"POST", "/api/users", `{"name":"Carol","email":"carol@example.org"}`, 201, `{"id":3,"name":"Carol","email":"carol@example.org"}`},
+			{"POST", "/api/users", `{"name":"Carol","email":"carol@example.org"}`, 201, `{"id":3,"name":"Carol","email":"carol@example.org","secret":`},
 			{"POST", "/api/users", `{"id":7,"name":"Mallory"}`, 422, `"fields":["id"]`},
 			{"POST", "/api/users", `{"ID":7,"name":"Mallory"}`, 422, `"fields":["ID"]`},
 			{"POST", "/api/users", `{"name":""}`, 422, `"fields":["name"]`},
@@ -257,7 +257,7 @@ func TestTheTraceIDIsTheShopsOwnAndStays(t *testing.T) {
 	})
 }
 
-func TestARestartedServiceHasEmptyMemoryAndTheFaultsInForce(t *testing.T) {
+func TestARestartedServiceHasItsStoresAndTheFaultsInForce(t *testing.T) {
 	visit(t, func(v visitor) {
 		v.do("POST", "gateway", "/api/users", `{"name":"Carol"}`)
 		rule, err := fault.Parse("users", []string{"error=100%", "path=/users/1"})
@@ -265,7 +265,9 @@ func TestARestartedServiceHasEmptyMemoryAndTheFaultsInForce(t *testing.T) {
 		_, err = v.shop.Inject(rule)
 		require.NoError(t, err)
 		require.NoError(t, v.shop.RestartService("users"))
-		assert.Equal(t, http.StatusNotFound, v.do("GET", "users", "/users/3", "").StatusCode)
+		assert.Equal(t, http.StatusOK, v.do("GET", "users", "/users/3", "").StatusCode)
+		a := v.do("POST", "gateway", "/api/users", `{"name":"Dave"}`)
+		assert.Contains(t, a.body, `"id":103`, "the rest of the block is never used, and no id twice")
 		assert.Equal(t, http.StatusInternalServerError, v.do("GET", "users", "/users/1", "").StatusCode)
 	})
 }

@@ -2,14 +2,19 @@ package shop
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/examples/internal/shop/broker"
 	"github.com/keelson-go/keelson/examples/internal/shop/gateway"
 	"github.com/keelson-go/keelson/examples/internal/shop/inventory"
+	"github.com/keelson-go/keelson/examples/internal/shop/mailer"
 	"github.com/keelson-go/keelson/examples/internal/shop/orders"
 	"github.com/keelson-go/keelson/examples/internal/shop/payments"
 	"github.com/keelson-go/keelson/examples/internal/shop/products"
@@ -33,11 +38,26 @@ type Service struct {
 var services = []Service{
 	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders"}, Entry: true, build: gateway.New},
 	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping"}, build: orders.New},
-	{Name: "users", Port: 3000, build: users.New},
+	{Name: "users", Port: 3000, Needs: []string{"broker"}, build: users.New},
 	{Name: "products", Port: 3002, build: products.New},
-	{Name: "payments", Port: 3003, build: payments.New},
+	{Name: "payments", Port: 3003, Needs: []string{"broker"}, build: payments.New},
 	{Name: "inventory", Port: 3004, build: inventory.New},
 	{Name: "shipping", Port: 3005, build: shipping.New},
+	{Name: "mailer", Port: 3006, Needs: []string{"broker"}, build: mailer.New},
+	{Name: "broker", Port: 3007, build: func(n *wire.Node) (*http.ServeMux, error) { return newBroker().Routes(n) }},
+}
+
+// newBroker is a broker that knows all groups: whoever starts late misses nothing.
+func newBroker() *broker.Front {
+	memory := messaging.NewMemory(messaging.Config{})
+	for topic, groups := range map[string][]string{
+		"user-events": {"payment-service"}, "email-queue": {"mailer"}, "email-queue.mailer.dead": {"mailer-dead"},
+	} {
+		for _, group := range groups {
+			memory.Declare(topic, group)
+		}
+	}
+	return broker.NewFront(memory)
 }
 
 // FindService returns the entry of that name.
@@ -57,6 +77,7 @@ func FindService(name string) (Service, error) {
 func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[string][]wire.Instance, p Preset, data string, base wire.Config) error {
 	base.Name, base.Entry, base.Peers, base.Settings, base.Network = s.Name, s.Entry, peers, p.Wire, wire.TCP{}
 	base.Stores = Engines{}.withDefaults(data).stores(s.Name)
+	base.Broker = broker.Dial
 	n := wire.NewNode(base)
 	mux, err := s.build(n)
 	if err != nil {
@@ -84,6 +105,17 @@ func PeerURL(name string, env func(string) string) string {
 		}
 	}
 	return ""
+}
+
+// KeyFrom is the key for tokens of a service that runs alone: SHOP_KEY in hex, which
+// users and the gateway must share, else one that nobody else has.
+func KeyFrom(env func(string) string) []byte {
+	key, err := hex.DecodeString(env("SHOP_KEY"))
+	if err != nil || len(key) < 32 {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails, says its documentation
+	}
+	return key
 }
 
 // peersOf returns the base URLs of what a service calls. It is given no others:

@@ -36,6 +36,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-go/keelson/examples/internal/shop/broker"
 	"github.com/keelson-go/keelson/examples/internal/shop/check"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
@@ -64,6 +65,7 @@ type Shop struct {
 	config    Config
 	network   wire.Network
 	secret    string // between control and services; new in every run
+	key       []byte // that tokens are signed with
 	replicas  []*replica
 	load      *load.Generator
 	collector *collect.Collector
@@ -103,7 +105,8 @@ func Start(c Config) (*Shop, error) {
 	}
 	c.Preset, c.Mode, c.Saga = preset, cmp.Or(c.Mode, "micro"), cmp.Or(c.Saga, "orchestration")
 	c.Engines = c.Engines.withDefaults(c.Data)
-	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), control: control{switches: scenario.Switches()}}
+	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), control: control{switches: scenario.Switches()}}
+	_, _ = rand.Read(s.key) // never fails, says its documentation
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.http = &http.Client{Transport: &http.Transport{DialContext: s.network.DialContext, IdleConnTimeout: 5 * time.Second}}
 	if err := s.listen(); err != nil {
@@ -128,6 +131,9 @@ func (s *Shop) listen() error {
 		return fmt.Errorf("control: %w", err)
 	}
 	for _, svc := range services {
+		if svc.Name == "broker" { // what it holds outlives a stop, as the control process does
+			svc.build = newBroker().Routes
+		}
 		ln, err := wire.ListenPreferred(s.network, svc.Port)
 		if err != nil {
 			ingest.Close()
@@ -142,8 +148,8 @@ func (s *Shop) listen() error {
 	for _, r := range s.replicas {
 		r.config = wire.Config{
 			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
-			Stores: s.config.Engines.stores(r.Name),
-			Seed:   s.config.Seed, Entry: r.Entry, Secret: s.secret,
+			Stores: s.config.Engines.stores(r.Name), Broker: broker.Dial, Key: s.key,
+			Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret,
 			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
 		}
 	}

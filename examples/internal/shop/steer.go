@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/examples/internal/shop/check"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
@@ -31,9 +32,6 @@ type control struct {
 
 // all are the replicas that there are now.
 func (s *Shop) all() []*replica { return s.replicas }
-
-// KillService ends a service without letting it finish.
-func (s *Shop) KillService(name string) error { return s.StopService(name) }
 
 // Scale brings a service to n replicas.
 func (s *Shop) Scale(service string, n int) error {
@@ -286,6 +284,6 @@ func (s *Shop) buy(ctx context.Context, sku string, buyers, stock int) error {
 // send publishes a message as any service would.
 func (s *Shop) send(ctx context.Context, topic, body string) error {
 	key := strconv.FormatInt(time.Now().UnixNano(), 36)
-	message := map[string]any{"id": "scenario-" + key, "key": key, "type": "Poison", "data": json.RawMessage(body)}
-	return s.askOK(ctx, "broker", http.MethodPost, "/topics/"+topic, []any{message}, nil)
+	message := messaging.Message{ID: "scenario-" + key, Topic: topic, Key: key, Body: []byte(body)}
+	return s.askOK(ctx, "broker", http.MethodPost, "/messages", []messaging.Message{message}, nil)
 }

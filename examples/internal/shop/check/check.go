@@ -122,12 +122,14 @@ func holds(ok bool, format string, args ...any) verdict {
 	return verdict{detail: fmt.Sprintf(format, args...), broken: !ok}
 }
 
-// Check looks at everything once, within a second.
+// patience is how long one service may take to answer; the others are asked all the
+// same.
+const patience = 500 * time.Millisecond
+
+// Check looks at everything once.
 func (c *Checker) Check(ctx context.Context) {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
 	state := c.config.State()
 	c.noteFaults(state)
 	if c.config.Has("payments") {
@@ -182,6 +184,8 @@ func (c *Checker) calm() bool { return time.Since(c.troubled) > settle }
 
 // read asks a service for a JSON document.
 func (c *Checker) read(ctx context.Context, service, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	resp, err := c.get(ctx, service, path)
 	if err != nil {
 		return err

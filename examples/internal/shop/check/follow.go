@@ -47,6 +47,8 @@ func (c *Checker) followOne(ctx context.Context, f *follower) error {
 }
 
 func (c *Checker) followPage(ctx context.Context, f *follower, path string) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	resp, err := c.get(ctx, f.service, path)
 	if err != nil {
 		return 0, err

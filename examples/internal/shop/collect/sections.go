@@ -14,7 +14,7 @@ var tails = map[string]int{"saga": 400, "event": 120, "span": 1200, "log": 200, 
 
 // maxBatch is how many records of a kind go out ten times a second. A page cannot
 // show more, and a flash sale must not cost the stream its other frames.
-const maxBatch = 60
+const maxBatch = 150
 
 // tail holds the newest records of a kind.
 type tail struct {

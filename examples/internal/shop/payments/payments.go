@@ -10,12 +10,14 @@ package payments
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
@@ -31,7 +33,7 @@ type Service struct {
 	ledger *wire.Model[Event, *ledger]
 }
 
-// New returns the service's routes. It calls nobody.
+// New returns the service's routes. It calls nobody but the broker.
 func New(n *wire.Node) (*http.ServeMux, error) {
 	log, err := n.Open("events")
 	if err != nil {
@@ -44,6 +46,9 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 			return nil, err
 		}
 	}
+	sub := messaging.Subscription{Topics: []string{"user-events"}, Group: "payment-service"}
+	broker := n.Broker()
+	n.Go("user-events", func(ctx context.Context) error { return broker.Subscribe(ctx, sub, s.welcome) })
 	mux := http.NewServeMux()
 	mux.Handle("POST /reservations", wire.Handler(s.reserve))
 	mux.Handle("POST /reservations/{order}/capture", wire.Handler(s.capture))
@@ -65,6 +70,17 @@ func (s *Service) open(ctx context.Context, user int) error {
 }
 
 func ofWallet(user int) eventsource.Query { return eventsource.Query{{Tags: wallet(user)}} }
+
+// welcome opens the wallet of who has signed up. Delivered twice, it finds it open.
+func (s *Service) welcome(ctx context.Context, d messaging.Delivery) error {
+	var e struct {
+		User int `json:"userId"`
+	}
+	if err := json.Unmarshal(d.Body, &e); err != nil {
+		return err
+	}
+	return s.open(ctx, e.User)
+}
 
 // reserve sets an order's money aside.
 func (s *Service) reserve(w http.ResponseWriter, r *http.Request) error {

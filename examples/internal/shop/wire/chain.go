@@ -40,6 +40,7 @@ func logger(ctx context.Context) *slog.Logger {
 // remaining time is looked at: a server that hangs does not hang up politely
 // when its caller's time is over.
 func (n *Node) chain(h http.Handler) http.Handler {
+	h = n.holdUntilReady(h)
 	h = n.limitTime(h)
 	h = n.injectFaults(h)
 	h = n.observe(h) // outside of faults, so that they show in the figures
@@ -120,10 +121,29 @@ func (n *Node) limitTime(next http.Handler) http.Handler {
 	})
 }
 
-// injectFaults lets the rules in force act on everything but control's own path.
+// holdUntilReady keeps requests back while the node starts, within their time.
+func (n *Node) holdUntilReady(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !quiet(r) {
+			select {
+			case <-n.open:
+			case <-r.Context().Done():
+				p := NewProblem(http.StatusServiceUnavailable, "not-ready", "waits for "+n.waitsFor())
+				p.RetryAfter = time.Second
+				WriteProblem(w, r, p)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// injectFaults lets the rules in force act on everything but control's requests:
+// what is broken is what clients and callers meet, and whoever watches from outside
+// must see what becomes of it. A service that is stopped does not answer him either.
 func (n *Node) injectFaults(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/_control/") {
+		if strings.HasPrefix(r.URL.Path, "/_control/") || SecretMatches(r, n.config.Secret) {
 			next.ServeHTTP(w, r)
 			return
 		}

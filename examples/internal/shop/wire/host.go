@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/saga"
 )
 
@@ -27,6 +29,38 @@ type Events interface {
 type Stores struct {
 	Events func(part string) (Events, error)
 	Sagas  func() (saga.Store, error)
+}
+
+// Broker is how services that do not wait for each other talk.
+type Broker interface {
+	messaging.Publisher
+	messaging.Subscriber
+}
+
+// Broker returns the node's way to the broker.
+func (n *Node) Broker() Broker {
+	if n.broker == nil {
+		n.broker = n.config.Broker(n)
+	}
+	return n.broker
+}
+
+// Relay publishes the events of log that q matches, in order and at least once: the
+// log is the outbox. How far it is stands beside the log, so a service that dies
+// between append and publish publishes when it is back.
+func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string) {
+	relay := messaging.Relay(name, q, n.Broker(), topic)
+	relay.BatchSize = 64
+	relay.Lease = n.config.Settings.Lease
+	// The log is at hand and the broker is near: what waits should be gone a moment
+	// after the broker is back.
+	relay.Backoff = func(attempt int) time.Duration {
+		return min(10*time.Millisecond<<min(attempt, 10), 250*time.Millisecond)
+	}
+	var behind atomic.Uint64
+	relay.OnEvent = func(p eventsource.Progress) { behind.Store(uint64(p.Head - p.Through)) }
+	n.Go("relay "+name, func(ctx context.Context) error { return relay.Run(ctx, log, log) })
+	n.Section("outbox", func() any { return Entry{name, behind.Load()} })
 }
 
 // Open opens the log called part of this service. The node closes it, and shows
@@ -73,6 +107,8 @@ func (n *Node) Go(name string, fn func(context.Context) error) {
 }
 
 // Await makes the node unready until done is called, and names what it waits for.
+// Requests that come before a node has been ready for the first time are held until
+// it is: a read model that has not caught up would deny what exists.
 func (n *Node) Await(name string) (done func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -83,6 +119,15 @@ func (n *Node) Await(name string) (done func()) {
 		if i := slices.Index(n.awaited, name); i >= 0 {
 			n.awaited = slices.Delete(n.awaited, i, i+1)
 		}
+		n.openIfReady()
+	}
+}
+
+// openIfReady lets requests in, from the first moment on at which nothing is awaited.
+// The caller holds mu.
+func (n *Node) openIfReady() {
+	if n.serving && len(n.awaited) == 0 {
+		n.openOnce.Do(func() { close(n.open) })
 	}
 }
 

@@ -25,13 +25,15 @@ type Config struct {
 	Peers    map[string][]Instance // where each callee is to be found at first
 	Settings Settings
 	Seed     uint64
-	Entry    bool         // faces clients: their claims on time, trace and tries are not believed
-	Secret   string       // of this run; empty closes /_control
-	Faults   fault.Orders // in force from the first request on
-	Switches SwitchOrders // the same
-	Stores   Stores       // of the service; those that it does not open may be nil
-	Collect  string       // URL that takes telemetry; empty sends none
-	Logger   *slog.Logger // nil is silent
+	Entry    bool               // faces clients: their claims on time, trace and tries are not believed
+	Secret   string             // of this run; empty closes /_control
+	Faults   fault.Orders       // in force from the first request on
+	Switches SwitchOrders       // the same
+	Stores   Stores             // of the service; those that it does not open may be nil
+	Broker   func(*Node) Broker // nil for services without; called once at most
+	Key      []byte             // that tokens are signed with, of users and the gateway
+	Collect  string             // URL that takes telemetry; empty sends none
+	Logger   *slog.Logger       // nil is silent
 }
 
 // Node is one running service: its server, its clients, and what it tells about
@@ -53,9 +55,13 @@ type Node struct {
 	logs       []namedLog
 	closers    []io.Closer
 	sections   []section
+	broker     Broker
 
-	mu      sync.Mutex
-	awaited []string // what the node is not ready without
+	mu       sync.Mutex
+	awaited  []string // what the node is not ready without
+	serving  bool
+	openOnce sync.Once
+	open     chan struct{} // closed once the node is ready for the first time
 
 	requests, errors atomic.Uint64
 	inflight         atomic.Int64
@@ -68,7 +74,7 @@ func NewNode(c Config) *Node {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Logger = c.Logger.With("service", c.Name)
-	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed)}
+	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed), open: make(chan struct{})}
 	n.faults.Obey(c.Faults)
 	n.obeySwitches(c.Switches)
 	if c.Collect != "" {
@@ -123,6 +129,12 @@ func (n *Node) connect(to Instance, limit time.Duration) *instance {
 // Name is that of this instance.
 func (n *Node) Name() string { return n.config.Name }
 
+// Secret is that of the run, which control and the gateway prove themselves with.
+func (n *Node) Secret() string { return n.config.Secret }
+
+// Key is the key that tokens are signed with; nil for services that need none.
+func (n *Node) Key() []byte { return n.config.Key }
+
 // Settings are the durations and thresholds of the shop.
 func (n *Node) Settings() Settings { return n.config.Settings }
 
@@ -134,6 +146,10 @@ func (n *Node) Logger() *slog.Logger { return n.config.Logger }
 func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.end = cancel
+	n.mu.Lock()
+	n.serving = true
+	n.openIfReady()
+	n.mu.Unlock()
 	n.server = &http.Server{
 		Handler: n.chain(n.routes(routes)),
 		// No ReadTimeout: it would go on counting while the request is answered.
