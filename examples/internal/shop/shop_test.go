@@ -37,9 +37,14 @@ func TestScenariosHoldInFakeTime(t *testing.T) {
 	for _, name := range scenario.Names() {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(3) {
-				for _, o := range inFakeTime(t, name, "", seed).Outcomes {
-					assert.True(t, o.OK, "seed %d: %s: got %s at %.1fs", seed, o.Text, o.Got, o.At)
+				result := inFakeTime(t, name, "", seed)
+				for _, o := range result.Outcomes {
+					assert.True(t, o.OK, "seed %d: %s: wanted %s, got %s at %.1fs", seed, o.Text, o.Wanted, o.Got, o.At)
 				}
+				for _, l := range result.Lamps {
+					assert.Equal(t, "ok", l.Status, "seed %d: lamp %s: %s", seed, l.Name, l.Detail)
+				}
+				require.True(t, len(result.Lamps) > 0)
 			}
 		})
 	}
