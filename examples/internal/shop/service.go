@@ -10,14 +10,17 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keelson-go/keelson/cache/cachetest"
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/examples/internal/shop/broker"
 	"github.com/keelson-go/keelson/examples/internal/shop/gateway"
 	"github.com/keelson-go/keelson/examples/internal/shop/inventory"
+	"github.com/keelson-go/keelson/examples/internal/shop/l2"
 	"github.com/keelson-go/keelson/examples/internal/shop/mailer"
 	"github.com/keelson-go/keelson/examples/internal/shop/orders"
 	"github.com/keelson-go/keelson/examples/internal/shop/payments"
 	"github.com/keelson-go/keelson/examples/internal/shop/products"
+	"github.com/keelson-go/keelson/examples/internal/shop/registry"
 	"github.com/keelson-go/keelson/examples/internal/shop/shipping"
 	"github.com/keelson-go/keelson/examples/internal/shop/users"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
@@ -27,11 +30,12 @@ import (
 // in it, so that one process per service, or one for all, is a matter of who reads
 // the table.
 type Service struct {
-	Name  string
-	Port  int      // the default
-	Needs []string // services that it calls
-	Entry bool     // faces clients
-	build func(*wire.Node) (*http.ServeMux, error)
+	Name     string
+	Port     int      // the default
+	Needs    []string // services that it calls
+	Entry    bool     // faces clients
+	Replicas int      // how many there may be; 0 is one, under the service's own name
+	build    func(*wire.Node) (*http.ServeMux, error)
 }
 
 // services is the table, outermost first; they stop in this order.
@@ -39,12 +43,14 @@ var services = []Service{
 	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders"}, Entry: true, build: gateway.New},
 	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping"}, build: orders.New},
 	{Name: "users", Port: 3000, Needs: []string{"broker"}, build: users.New},
-	{Name: "products", Port: 3002, build: products.New},
+	{Name: "products", Port: 3002, Needs: []string{"cache"}, Replicas: 5, build: products.New},
 	{Name: "payments", Port: 3003, Needs: []string{"broker"}, build: payments.New},
 	{Name: "inventory", Port: 3004, build: inventory.New},
 	{Name: "shipping", Port: 3005, build: shipping.New},
 	{Name: "mailer", Port: 3006, Needs: []string{"broker"}, build: mailer.New},
 	{Name: "broker", Port: 3007, build: func(n *wire.Node) (*http.ServeMux, error) { return newBroker().Routes(n) }},
+	{Name: "cache", Port: 3008, build: func(n *wire.Node) (*http.ServeMux, error) { return l2.Routes(cachetest.NewCluster(1))(n) }},
+	{Name: "registry", Port: 8500, build: registry.New},
 }
 
 // newBroker is a broker that knows all groups: whoever starts late misses nothing.
@@ -77,7 +83,7 @@ func FindService(name string) (Service, error) {
 func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[string][]wire.Instance, p Preset, data string, base wire.Config) error {
 	base.Name, base.Entry, base.Peers, base.Settings, base.Network = s.Name, s.Entry, peers, p.Wire, wire.TCP{}
 	base.Stores = Engines{}.withDefaults(data).stores(s.Name)
-	base.Broker = broker.Dial
+	base.Broker, base.Cache = broker.Dial, l2.Dial
 	n := wire.NewNode(base)
 	mux, err := s.build(n)
 	if err != nil {

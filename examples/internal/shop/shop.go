@@ -36,10 +36,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-go/keelson/cache/cachetest"
 	"github.com/keelson-go/keelson/examples/internal/shop/broker"
 	"github.com/keelson-go/keelson/examples/internal/shop/check"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/l2"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
@@ -134,6 +136,9 @@ func (s *Shop) listen() error {
 		if svc.Name == "broker" { // what it holds outlives a stop, as the control process does
 			svc.build = newBroker().Routes
 		}
+		if svc.Name == "cache" {
+			svc.build = l2.Routes(cachetest.NewCluster(s.config.Seed))
+		}
 		ln, err := wire.ListenPreferred(s.network, svc.Port)
 		if err != nil {
 			ingest.Close()
@@ -148,7 +153,8 @@ func (s *Shop) listen() error {
 	for _, r := range s.replicas {
 		r.config = wire.Config{
 			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
-			Stores: s.config.Engines.stores(r.Name), Broker: broker.Dial, Key: s.key,
+			Stores: s.config.Engines.stores(r.Name), Broker: broker.Dial, Cache: l2.Dial, Key: s.key,
+			Registry: s.URL("registry"), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
 			Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret,
 			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
 		}

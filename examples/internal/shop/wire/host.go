@@ -85,6 +85,12 @@ func (n *Node) OpenSagas() (saga.Store, error) {
 	return store, nil
 }
 
+// Own makes the node close what a service has made, once nothing uses it any more.
+func (n *Node) Own(closers ...io.Closer) { n.closers = append(n.closers, closers...) }
+
+// Knows reports whether there is an address of callee.
+func (n *Node) Knows(callee string) bool { return n.config.Peers[callee] != nil }
+
 // owns sees to it that v is closed, once nothing uses it any more.
 func (n *Node) owns(v any) {
 	if c, ok := v.(io.Closer); ok {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,6 +94,18 @@ func Line(e eventsource.Recorded) LogLine {
 		Position: e.Position, Stream: e.Stream, Version: e.Version, Type: e.Type, ID: e.ID, Time: e.Time, Tags: e.Tags,
 		Data: json.RawMessage(data),
 	}
+}
+
+// ReadLog reads an answer of GET /log: the events as they were appended, ids and all.
+func ReadLog(body []byte) (events []eventsource.Event, err error) {
+	for line := range bytes.Lines(body) {
+		var l LogLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			return nil, err
+		}
+		events = append(events, eventsource.Event{ID: l.ID, Stream: l.Stream, Type: l.Type, Tags: l.Tags, Data: l.Data})
+	}
+	return events, nil
 }
 
 // logOf is the log that is asked for: the first one without ?part=.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/cache"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/retry"
 )
@@ -21,19 +23,24 @@ import (
 // Config is what a node needs to know of its surroundings.
 type Config struct {
 	Name     string // of this instance: "users", "products-2"
+	Service  string // what it is an instance of; empty means Name
 	Network  Network
 	Peers    map[string][]Instance // where each callee is to be found at first
 	Settings Settings
 	Seed     uint64
-	Entry    bool               // faces clients: their claims on time, trace and tries are not believed
-	Secret   string             // of this run; empty closes /_control
-	Faults   fault.Orders       // in force from the first request on
-	Switches SwitchOrders       // the same
-	Stores   Stores             // of the service; those that it does not open may be nil
-	Broker   func(*Node) Broker // nil for services without; called once at most
-	Key      []byte             // that tokens are signed with, of users and the gateway
-	Collect  string             // URL that takes telemetry; empty sends none
-	Logger   *slog.Logger       // nil is silent
+	Entry    bool                                  // faces clients: their claims on time, trace and tries are not believed
+	Secret   string                                // of this run; empty closes /_control
+	Faults   fault.Orders                          // in force from the first request on
+	Switches SwitchOrders                          // the same
+	Stores   Stores                                // of the service; those that it does not open may be nil
+	Broker   func(*Node) Broker                    // nil for services without; called once at most
+	Cache    func(*Node) (cache.Remote, cache.Bus) // the same for L2
+	Key      []byte                                // that tokens are signed with, of users and the gateway
+	Collect  string                                // URL that takes telemetry; empty sends none
+	Registry string                                // URL of the registry; empty leaves Peers as they are
+	Check    time.Duration                         // between two health checks by the registry
+	CheckFor time.Duration                         // limit of one
+	Logger   *slog.Logger                          // nil is silent
 }
 
 // Node is one running service: its server, its clients, and what it tells about
@@ -46,6 +53,7 @@ type Node struct {
 	faults    *fault.Set
 	switches  atomic.Pointer[SwitchOrders] // nil until control has said something
 	telemetry *telemetry
+	directory *directory // nil without a registry
 	server    *http.Server
 	end       context.CancelFunc // of requests, background work and telemetry
 	wg        sync.WaitGroup
@@ -126,8 +134,14 @@ func (n *Node) connect(to Instance, limit time.Duration) *instance {
 	}
 }
 
+// Network is how this node dials.
+func (n *Node) Network() Network { return n.config.Network }
+
 // Name is that of this instance.
 func (n *Node) Name() string { return n.config.Name }
+
+// Cache returns the node's way to L2.
+func (n *Node) Cache() (cache.Remote, cache.Bus) { return n.config.Cache(n) }
 
 // Secret is that of the run, which control and the gateway prove themselves with.
 func (n *Node) Secret() string { return n.config.Secret }
@@ -170,6 +184,14 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 	for _, work := range n.background {
 		n.wg.Go(func() { work(ctx) })
 	}
+	if n.config.Registry != "" {
+		n.directory = &directory{
+			url: n.config.Registry, service: cmp.Or(n.config.Service, n.config.Name), name: n.config.Name, addr: ln.Addr().String(),
+			every: n.config.Check, limit: n.config.CheckFor, clients: n.clients,
+			client: &http.Client{Transport: &http.Transport{DialContext: n.config.Network.DialContext, IdleConnTimeout: 5 * time.Second}},
+		}
+		n.wg.Go(func() { n.directory.run(ctx) })
+	}
 	if n.telemetry != nil {
 		n.wg.Go(func() { n.telemetry.run(ctx) })
 	}
@@ -179,6 +201,9 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 // and are then cut. It returns when no goroutine of the node is left.
 func (n *Node) Stop(ctx context.Context) {
 	n.draining.Store(true)
+	if n.directory != nil && ctx.Err() == nil { // who is killed says no good-bye
+		n.directory.leave()
+	}
 	n.faults.Close() // held requests would never finish
 	if n.server.Shutdown(ctx) != nil {
 		n.server.Close() // time is over; what still runs is cut

@@ -23,6 +23,8 @@ type Settings struct {
 
 	SagaDeadline time.Duration // an order that is not shipped by then is given up
 	Lease        time.Duration // who coordinates sagas is taken for dead after so much silence
+
+	QueryTTL, LocalTTL, SharedTTL time.Duration // of the query cache, of L1 and of L2
 }
 
 // hop is what each hop keeps back of the remaining time for its own answer.
@@ -45,6 +47,8 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("settings: saga deadline %v must exceed deadline %v and open for %v", s.SagaDeadline, s.Deadline, s.OpenFor)
 	case s.Lease <= s.PerTry:
 		return fmt.Errorf("settings: lease %v must exceed per try %v", s.Lease, s.PerTry)
+	case s.QueryTTL <= 0 || s.LocalTTL < s.QueryTTL || s.SharedTTL < s.LocalTTL:
+		return fmt.Errorf("settings: lives of query cache %v, L1 %v and L2 %v must be positive and grow", s.QueryTTL, s.LocalTTL, s.SharedTTL)
 	case s.OpenFor < s.PerTry: // a probe may take as long as any other try
 		return fmt.Errorf("settings: open for %v is shorter than one try (%v): probes would overlap", s.OpenFor, s.PerTry)
 	}

@@ -66,7 +66,7 @@ func settings() wire.Settings {
 	return wire.Settings{
 		PerTry: 300 * time.Millisecond, Composite: 1200 * time.Millisecond, Deadline: 3 * time.Second, Attempts: 3,
 		Pause: 25 * time.Millisecond, FailureRate: 0.5, MinCalls: 10, Window: 2 * time.Second, OpenFor: 2 * time.Second,
-		SagaDeadline: 20 * time.Second, Lease: 2 * time.Second,
+		SagaDeadline: 20 * time.Second, Lease: 2 * time.Second, QueryTTL: time.Second, LocalTTL: 5 * time.Second, SharedTTL: time.Minute,
 	}
 }
 
@@ -82,6 +82,7 @@ func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 		"pauses (1.8s)":           func(s *wire.Settings) { s.Pause = 300 * time.Millisecond },
 		"deadline 1s must exceed": func(s *wire.Settings) { s.Deadline = time.Second },
 		"saga deadline 5s":        func(s *wire.Settings) { s.SagaDeadline = 5 * time.Second },
+		"lives of query":          func(s *wire.Settings) { s.LocalTTL = time.Millisecond },
 		"lease 300ms":             func(s *wire.Settings) { s.Lease = 300 * time.Millisecond },
 		"probes would overlap":    func(s *wire.Settings) { s.OpenFor = 100 * time.Millisecond },
 		"FailureRate":             func(s *wire.Settings) { s.FailureRate = 2 },
