@@ -23,6 +23,7 @@ type instance struct {
 	breaker   *breaker.Breaker
 	transport *http.Transport
 	inflight  atomic.Int64
+	held      atomic.Pointer[func()] // releases the breaker; nil unless control holds it open
 }
 
 // balancer chooses among the instances of a callee: the less loaded of two random

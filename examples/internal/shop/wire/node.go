@@ -237,7 +237,8 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 		mux.Handle("GET /log", Handler(n.showLog))
 	}
 	mux.Handle("PUT /_control/faults", Handler(n.setFaults))
-	mux.Handle("PUT /_control/switches", Handler(n.setSwitches))
+	mux.Handle("PUT /_control/switches", n.ForControl(n.setSwitches))
+	mux.Handle("POST /_control/breakers/{callee}/{action}", n.ForControl(n.steerBreakers))
 	return describeMisses(mux)
 }
 
