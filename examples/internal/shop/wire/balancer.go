@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/keelson-go/keelson/breaker"
 )
@@ -19,7 +20,8 @@ type Instance struct {
 // that one that hangs uses up nobody else's.
 type instance struct {
 	Instance
-	caller    string // our own name
+	caller    string        // our own name
+	limit     time.Duration // of one try
 	breaker   *breaker.Breaker
 	transport *http.Transport
 	inflight  atomic.Int64
