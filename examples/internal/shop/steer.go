@@ -227,6 +227,8 @@ func (s *Shop) loadConfig() load.Config {
 	}
 	if has("payments") {
 		c.Login = s.login
+		// As old as a value can get in L2, which may have got it from the query cache.
+		c.FreshFor = s.config.Preset.Wire.SharedTTL + s.config.Preset.Wire.QueryTTL + time.Second
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/keelson-go/keelson/cache"
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
@@ -82,13 +83,7 @@ func (s *State) addSections(service string, sections map[string]json.RawMessage)
 			s.Lag[name] = max(s.Lag[name], l.Ms) // of several replicas the one that is furthest behind
 		}
 	}
-	var layers map[string]CacheLayer
-	if read(sections["cache"], &layers) {
-		for name, l := range layers {
-			sum := s.Cache[name]
-			s.Cache[name] = CacheLayer{sum.Hits + l.Hits, sum.Misses + l.Misses, sum.Stale + l.Stale, sum.Loads + l.Loads}
-		}
-	}
+	s.addCaches(sections["cache"])
 	var groups []messaging.GroupStats
 	if read(sections["broker"], &groups) {
 		for _, g := range groups {
@@ -96,6 +91,35 @@ func (s *State) addSections(service string, sections map[string]json.RawMessage)
 		}
 	}
 	s.addOutbox(service, sections["outbox"])
+}
+
+// addCaches reads the caches of each replica: one over L1 and L2, and others that are
+// a layer of their own.
+func (s *State) addCaches(raw json.RawMessage) {
+	var replicas map[string]map[string]json.RawMessage
+	if !read(raw, &replicas) {
+		return
+	}
+	for _, caches := range replicas {
+		for name, raw := range caches {
+			var c cache.Stats
+			if name == "store" || !read(raw, &c) { // the store is no cache
+				continue
+			}
+			if name != "shared" {
+				s.addLayer(name, c.LocalHits, c.LocalMisses, c.StaleServed, c.Loads)
+				continue
+			}
+			// What L1 does not have is asked of L2, and what that does not have is loaded.
+			s.addLayer("l1", c.LocalHits, c.LocalMisses, c.StaleServed, c.RemoteHits+c.RemoteMisses)
+			s.addLayer("l2", c.RemoteHits, c.RemoteMisses, 0, c.Loads)
+		}
+	}
+}
+
+func (s *State) addLayer(name string, hits, misses, stale, loads int64) {
+	l := s.Cache[name]
+	s.Cache[name] = CacheLayer{l.Hits + uint64(hits), l.Misses + uint64(misses), l.Stale + uint64(stale), l.Loads + uint64(loads)}
 }
 
 // addOutbox reads a number, or one for each topic.

@@ -65,6 +65,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	mux.Handle("PATCH /orders/{id}", wire.Handler(s.patch))
 	mux.Handle("POST /orders/{id}/return", wire.Handler(s.sendBack))
 	mux.Handle("GET /orders/{id}/history", wire.Handler(s.history))
+	s.watch(n, mux)
 	return mux, nil
 }
 
@@ -269,7 +270,7 @@ func (s *Service) coordinate(n *wire.Node) error {
 	}
 	s.coordinator = c
 	n.Go("sagas", func(ctx context.Context) error { return c.Serve(ctx) })
-	n.Section("sagas", func() any { return c.Stats() })
+	n.Section("sagas", s.stand)
 	return nil
 }
 

@@ -60,6 +60,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	mux.Handle("GET /products", wire.Handler(s.list))
 	mux.Handle("GET /products/{sku}", wire.Handler(s.get))
 	mux.Handle("PATCH /products/{sku}", wire.Handler(s.patch))
+	mux.Handle("POST /_control/cache/{action}", n.ForControl(s.layers.steerCache))
 	return mux, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/keelson-go/keelson/breaker"
 )
@@ -19,10 +20,12 @@ type Instance struct {
 // that one that hangs uses up nobody else's.
 type instance struct {
 	Instance
-	caller    string // our own name
+	caller    string        // our own name
+	limit     time.Duration // of one try
 	breaker   *breaker.Breaker
 	transport *http.Transport
 	inflight  atomic.Int64
+	held      atomic.Pointer[func()] // releases the breaker; nil unless control holds it open
 }
 
 // balancer chooses among the instances of a callee: the less loaded of two random

@@ -65,11 +65,13 @@ func (n *Node) observe(next http.Handler) http.Handler {
 		if !quiet(r) {
 			n.requests.Add(1)
 		}
+		endSpan := n.traceEntry(r)
 		// One defer for all of it: a cut connection leaves by a panic as well, and
 		// must be counted like an answer.
 		defer func() {
 			n.inflight.Add(-1)
 			v := recover()
+			endSpan(sw)
 			if (v != nil || sw.status >= 500) && !quiet(r) {
 				n.errors.Add(1)
 			}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,10 +33,13 @@ var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 // while the gateway does not. One budget for all policies, because what a callee
 // in trouble suffers from is their sum.
 type Client struct {
+	node     *Node
 	callee   string
 	balancer balancer
 	safe     retry.Policy // for requests that may be sent twice
 	once     retry.Policy // for the others: again only if nothing was sent
+	safeFree retry.Policy // the same two without a budget
+	onceFree retry.Policy
 	budget   *retry.TokenBudget
 	requests atomic.Uint64
 	attempts atomic.Uint64
@@ -121,10 +125,7 @@ func nothingSent(err error) bool {
 // callers in a hurry would otherwise shut it off for all.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	c.requests.Add(1)
-	policy := &c.once
-	if idempotent(r) {
-		policy = &c.safe
-	}
+	policy := c.policy(r)
 	// Retry is outside and the breaker inside, so that every try is judged. The
 	// other way round the breaker would see one failure for three tries, and the
 	// tries after its opening would go on.
@@ -142,15 +143,42 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		last = to
 		to.inflight.Add(1)
 		defer to.inflight.Add(-1)
-		return breaker.Do(ctx, to.breaker, func(ctx context.Context) (*Response, error) {
+		path, _, _ := strings.Cut(r.Path, "?")
+		end := c.node.span(ctx, to.Name+" "+r.Method+" "+path, n)
+		answer, err := c.guarded(ctx, to, func(ctx context.Context) (*Response, error) {
 			c.attempts.Add(1)
 			return to.try(ctx, r, n)
 		})
+		end(answer, err)
+		return answer, err
 	}
-	if r.Once {
+	if r.Once || !c.node.On("retries", true) {
 		return try(ctx)
 	}
 	return retry.Do(ctx, policy, try)
+}
+
+// guarded makes a try through the instance's breaker. With the switch off there is
+// none, but for its time limit: without that a try would last as long as its caller.
+func (c *Client) guarded(ctx context.Context, to *instance, try func(context.Context) (*Response, error)) (*Response, error) {
+	if c.node.On("breakers", true) {
+		return breaker.Do(ctx, to.breaker, try)
+	}
+	ctx, cancel := context.WithTimeout(ctx, to.limit)
+	defer cancel()
+	return try(ctx)
+}
+
+// policy is how r may be repeated.
+func (c *Client) policy(r Request) *retry.Policy {
+	once, safe := &c.once, &c.safe
+	if !c.node.On("budget", true) {
+		once, safe = &c.onceFree, &c.safeFree
+	}
+	if idempotent(r) {
+		return safe
+	}
+	return once
 }
 
 // Available reports whether a call would be let through: it is false while the

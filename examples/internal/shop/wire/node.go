@@ -112,8 +112,13 @@ func (n *Node) Client(callee string, composite bool) *Client {
 	}
 	onRetry := func(_ context.Context, e retry.Event) { n.telemetry.add("retry", time.Now(), retryEvent(name, e)) }
 	budget := retry.NewBudget(retry.BudgetConfig{})
-	c := &Client{callee: callee, budget: budget, safe: s.policy(nil, budget), once: s.policy(nothingSent, budget)}
-	c.safe.OnEvent, c.once.OnEvent = onRetry, onRetry
+	c := &Client{
+		node: n, callee: callee, budget: budget, safe: s.policy(nil, budget), once: s.policy(nothingSent, budget),
+		safeFree: s.policy(nil, nil), onceFree: s.policy(nothingSent, nil),
+	}
+	for _, p := range []*retry.Policy{&c.safe, &c.once, &c.safeFree, &c.onceFree} {
+		p.OnEvent = onRetry
+	}
 	c.balancer.connect = func(to Instance) *instance { return n.connect(to, limit) }
 	c.balancer.set(peers)
 	n.clients[callee] = c
@@ -125,7 +130,7 @@ func (n *Node) connect(to Instance, limit time.Duration) *instance {
 	bc := n.config.Settings.breaker(n.config.Name+"/"+to.Name, limit)
 	bc.OnEvent = func(e breaker.Event) { n.telemetry.add("breaker", e.At, breakerEvent(e)) }
 	return &instance{
-		Instance: to, caller: n.config.Name, breaker: breaker.New(bc),
+		Instance: to, caller: n.config.Name, limit: limit, breaker: breaker.New(bc),
 		// Compression is off because answers are small and hops are local.
 		transport: &http.Transport{
 			DialContext: n.config.Network.DialContext, DisableCompression: true,
@@ -240,7 +245,8 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 		mux.Handle("GET /log", Handler(n.showLog))
 	}
 	mux.Handle("PUT /_control/faults", Handler(n.setFaults))
-	mux.Handle("PUT /_control/switches", Handler(n.setSwitches))
+	mux.Handle("PUT /_control/switches", n.ForControl(n.setSwitches))
+	mux.Handle("POST /_control/breakers/{callee}/{action}", n.ForControl(n.steerBreakers))
 	return describeMisses(mux)
 }
 
