@@ -34,7 +34,7 @@ func TestAnAnswerSaysWhereItComesFrom(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		p, a := v.product("products", "P-1")
 		assert.InDelta(t, 2000, p.AgeMs, 50)
-		assert.Equal(t, "products-l1; hit", a.Header.Get("Cache-Status"))
+		assert.Equal(t, "products-1-l1; hit", a.Header.Get("Cache-Status"))
 		time.Sleep(4 * time.Second) // beyond the life in L1
 		assert.Equal(t, "cache l2", layer())
 		require.NoError(t, v.shop.RestartService("products"))

@@ -22,6 +22,7 @@ const drain = time.Second
 // memory.
 type replica struct {
 	Service
+	Name     string // of this one: users, products-2
 	config   wire.Config
 	network  wire.Network
 	addr     string
@@ -35,6 +36,7 @@ type replica struct {
 	turn     chan struct{}
 	listener net.Listener // taken before all services start; nil once it is used
 	ended    bool         // for good
+	retired  atomic.Bool  // scaled away; Scale may bring it back
 }
 
 // running reports whether the service serves.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/keelson-go/keelson/cache/cachetest"
@@ -40,9 +39,9 @@ type Service struct {
 
 // services is the table, outermost first; they stop in this order.
 var services = []Service{
-	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders"}, Entry: true, build: gateway.New},
+	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders", "payments", "inventory", "mailer", "cache"}, Entry: true, build: gateway.New},
 	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping"}, build: orders.New},
-	{Name: "users", Port: 3000, Needs: []string{"broker"}, build: users.New},
+	{Name: "users", Port: 3000, Needs: []string{"broker", "cache"}, build: users.New},
 	{Name: "products", Port: 3002, Needs: []string{"cache"}, Replicas: 5, build: products.New},
 	{Name: "payments", Port: 3003, Needs: []string{"broker"}, build: payments.New},
 	{Name: "inventory", Port: 3004, build: inventory.New},
@@ -122,16 +121,4 @@ func KeyFrom(env func(string) string) []byte {
 		_, _ = rand.Read(key) // never fails, says its documentation
 	}
 	return key
-}
-
-// peersOf returns the base URLs of what a service calls. It is given no others:
-// a call that is not in the table cannot be made by accident.
-func peersOf(s Service, all []*replica) map[string][]wire.Instance {
-	peers := map[string][]wire.Instance{}
-	for _, r := range all {
-		if slices.Contains(s.Needs, r.Name) {
-			peers[r.Name] = append(peers[r.Name], wire.Instance{Name: r.Name, URL: "http://" + r.addr})
-		}
-	}
-	return peers
 }

@@ -36,12 +36,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keelson-go/keelson/cache/cachetest"
-	"github.com/keelson-go/keelson/examples/internal/shop/broker"
 	"github.com/keelson-go/keelson/examples/internal/shop/check"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
-	"github.com/keelson-go/keelson/examples/internal/shop/l2"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
@@ -68,7 +65,7 @@ type Shop struct {
 	network   wire.Network
 	secret    string // between control and services; new in every run
 	key       []byte // that tokens are signed with
-	replicas  []*replica
+	collect   string // where telemetry goes
 	load      *load.Generator
 	collector *collect.Collector
 	checker   *check.Checker
@@ -81,6 +78,10 @@ type Shop struct {
 	stopLoad context.CancelFunc // on its own, since the load ends before all else
 	wg       sync.WaitGroup     // control
 	loadDone sync.WaitGroup
+
+	fleet    sync.Mutex
+	replicas []*replica
+	scaling  chan struct{} // a lock that is held while replicas start and stop
 
 	mu       sync.Mutex
 	active   []activeFault
@@ -107,7 +108,7 @@ func Start(c Config) (*Shop, error) {
 	}
 	c.Preset, c.Mode, c.Saga = preset, cmp.Or(c.Mode, "micro"), cmp.Or(c.Saga, "orchestration")
 	c.Engines = c.Engines.withDefaults(c.Data)
-	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), control: control{switches: scenario.Switches()}}
+	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), scaling: make(chan struct{}, 1), control: control{switches: scenario.Switches()}}
 	_, _ = rand.Read(s.key) // never fails, says its documentation
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.http = &http.Client{Transport: &http.Transport{DialContext: s.network.DialContext, IdleConnTimeout: 5 * time.Second}}
@@ -115,7 +116,7 @@ func Start(c Config) (*Shop, error) {
 		s.Close()
 		return nil, err
 	}
-	for _, r := range s.replicas {
+	for _, r := range s.all() {
 		if err := r.start(); err != nil {
 			s.Close()
 			return nil, err
@@ -132,32 +133,16 @@ func (s *Shop) listen() error {
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
+	s.collect = "http://" + ingest.Addr().String() + "/ingest"
 	for _, svc := range services {
-		if svc.Name == "broker" { // what it holds outlives a stop, as the control process does
-			svc.build = newBroker().Routes
-		}
-		if svc.Name == "cache" {
-			svc.build = l2.Routes(cachetest.NewCluster(s.config.Seed))
-		}
-		ln, err := wire.ListenPreferred(s.network, svc.Port)
-		if err != nil {
+		if _, err := s.enlist(s.backplane(svc), 1); err != nil {
 			ingest.Close()
-			return fmt.Errorf("%s: %w", svc.Name, err)
+			return err
 		}
-		s.replicas = append(s.replicas, &replica{
-			Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1),
-			faults: func() fault.Orders { return s.orders(svc.Name) }, switches: s.switchOrders,
-		})
 	}
 	// Only now is every address known, so only now can anybody be told of his peers.
-	for _, r := range s.replicas {
-		r.config = wire.Config{
-			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
-			Stores: s.config.Engines.stores(r.Name), Broker: broker.Dial, Cache: l2.Dial, Key: s.key,
-			Registry: s.URL("registry"), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
-			Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret,
-			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
-		}
+	for _, r := range s.all() {
+		s.brief(r)
 	}
 	// The load knows the gateway and nothing else, like any client.
 	s.load = load.New(s.loadConfig())
@@ -183,7 +168,7 @@ func (s *Shop) run() {
 	s.loadDone.Go(func() { s.load.Run(loadCtx) })
 	s.wg.Go(func() { s.collector.Run(s.ctx) })
 	s.wg.Go(func() { s.checker.Run(s.ctx) })
-	for _, r := range s.replicas {
+	for _, r := range s.all() {
 		s.collector.SetService(r.Name, "unknown", r.addr, os.Getpid())
 		s.wg.Go(func() { s.watch(r) })
 	}
@@ -206,7 +191,7 @@ func (s *Shop) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
 	s.http.CloseIdleConnections() // a connection without a request would hold up a shutdown
-	for _, r := range s.replicas {
+	for _, r := range s.all() {
 		r.end(ctx)
 	}
 	if s.ingest != nil { // after the services, whose last words it takes
@@ -219,10 +204,11 @@ func (s *Shop) Close() {
 	s.http.CloseIdleConnections() // those that the last health checks have opened
 }
 
-// URL is the base URL of a service; "" for an unknown one.
+// URL is the base URL of a replica, or of the first one of a service; "" for an
+// unknown one.
 func (s *Shop) URL(name string) string {
-	for _, r := range s.replicas {
-		if r.Name == name {
+	for _, r := range s.all() {
+		if r.Name == name || r.Service.Name == name {
 			return "http://" + r.addr
 		}
 	}
@@ -248,7 +234,9 @@ func (s *Shop) watch(r *replica) {
 	tick := time.NewTicker(s.config.Preset.HealthEvery)
 	defer tick.Stop()
 	for {
-		s.collector.SetService(r.Name, s.health(r.addr), r.addr, os.Getpid())
+		if !r.retired.Load() {
+			s.collector.SetService(r.Name, s.health(r.addr), r.addr, os.Getpid())
+		}
 		select {
 		case <-tick.C:
 		case <-s.ctx.Done():

@@ -30,14 +30,6 @@ type control struct {
 	version  uint64 // of switches
 }
 
-// all are the replicas that there are now.
-func (s *Shop) all() []*replica { return s.replicas }
-
-// Scale brings a service to n replicas.
-func (s *Shop) Scale(service string, n int) error {
-	return fmt.Errorf("%s cannot be scaled", service)
-}
-
 // Do does one action of a scenario, and returns what takes it back.
 func (s *Shop) Do(ctx context.Context, a scenario.Action) (undo func(), err error) {
 	switch a.Verb {

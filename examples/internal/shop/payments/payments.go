@@ -198,7 +198,7 @@ func userOf(r *http.Request) (int, error) {
 	if err != nil || user < 1 {
 		return 0, refusal(errClosed)
 	}
-	return user, nil
+	return user, wire.Owns(r, user)
 }
 
 func (s *Service) deposit(w http.ResponseWriter, r *http.Request) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keelson-go/keelson/cache"
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/examples/internal/token"
@@ -109,6 +110,11 @@ func (s *Service) signOut(w http.ResponseWriter, r *http.Request) error {
 		if err := s.store.append(r.Context(), found.User, SessionEnded{sid}); err != nil {
 			return err
 		}
+	}
+	// Told to the gateways, who would go on believing for seconds. If L2 is out they do:
+	// the session has ended all the same.
+	if _, err := s.remote.Invalidate(r.Context(), cache.Message{Keys: []string{wire.SessionKey(sid)}}); err != nil {
+		s.log.WarnContext(r.Context(), "a sign-out was not passed on", "err", err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

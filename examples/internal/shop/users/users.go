@@ -10,11 +10,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/keelson-go/keelson/cache"
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/examples/internal/token"
@@ -32,6 +34,8 @@ type Service struct {
 	tokens *token.Keys
 	key    []byte
 	secret string // of the run
+	remote cache.Remote
+	log    *slog.Logger
 }
 
 // New returns the service's routes. It calls nobody but the broker.
@@ -40,7 +44,8 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: store, key: n.Key(), secret: n.Secret()}
+	s := &Service{store: store, key: n.Key(), secret: n.Secret(), log: n.Logger()}
+	s.remote, _ = n.Cache()
 	if s.tokens, err = token.NewKeys("users", "gateway", s.key); err != nil {
 		return nil, err
 	}

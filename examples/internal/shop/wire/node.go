@@ -235,7 +235,10 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 		return WriteJSON(w, http.StatusOK, map[string]string{"status": "live"})
 	}))
 	mux.Handle("GET /health", Handler(n.health))
-	mux.Handle("GET /stats", Handler(func(w http.ResponseWriter, _ *http.Request) error {
+	mux.Handle("GET /stats", Handler(func(w http.ResponseWriter, r *http.Request) error {
+		if n.config.Entry && !SecretMatches(r, n.config.Secret) { // no business of clients
+			return NewProblem(http.StatusNotFound, "not-found", "no such path")
+		}
 		return WriteJSON(w, http.StatusOK, n.Stats())
 	}))
 	if len(n.logs) > 0 {

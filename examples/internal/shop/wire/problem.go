@@ -69,6 +69,10 @@ func Owns(r *http.Request, user int) error {
 	return NewProblem(http.StatusForbidden, "forbidden", "this belongs to somebody else")
 }
 
+// SessionKey is the name of a session in L2, by which users tells the gateway that it
+// has ended.
+func SessionKey(sid string) string { return "session/" + sid }
+
 // retryAfter asks err's tree when to come back, by behaviour rather than by
 // type: a breaker's rejection, a given-up retry and an HTTP answer all tell.
 func retryAfter(err error) time.Duration {
