@@ -119,8 +119,15 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	return t, err
 }
 
-// await returns at the ring, after d, or at the end of ctx.
+// forAnswer is what is kept back of a caller's time for the answer itself.
+const forAnswer = 20 * time.Millisecond
+
+// await returns at the ring, after d, or so early before the end of ctx that there is
+// time left to say how the order stands.
 func await(ctx context.Context, d time.Duration, rung <-chan struct{}) {
+	if deadline, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(deadline)-forAnswer)
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
