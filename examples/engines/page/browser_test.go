@@ -89,7 +89,7 @@ const patience = 60 * time.Second
 func browse(t *testing.T, address string) *tab {
 	t.Helper()
 	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(chromium(t)), chromedp.WindowSize(1560, 1400), chromedp.WSURLReadTimeout(patience))
+		chromedp.ExecPath(chromium(t)), chromedp.WindowSize(1560, 1640), chromedp.WSURLReadTimeout(patience))
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // which root cannot have
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
@@ -36,10 +37,11 @@ func TestScreenshots(t *testing.T) {
 		time.Sleep(time.Second)
 		require.LessOrEqual(t, get[int](b, `document.documentElement.scrollWidth`), get[int](b, `innerWidth`))
 		ctx, cancel := b.limited()
-		picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+		picture, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatJpeg, Quality: new(int64(72))})
 		cancel()
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "page-"+theme+".png"), picture, 0o644))
+		require.LessOrEqual(t, len(picture.Data), 300_000)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "page-"+theme+".jpg"), picture.Data, 0o644))
 	}
 	b.clean(s.url)
 }

@@ -1,6 +1,9 @@
 package shop_test
 
 import (
+	"bytes"
+	"os"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,23 +23,42 @@ func inFakeTime(t *testing.T, name, sabotage string, seed uint64) (result scenar
 	synctest.Test(t, func(t *testing.T) {
 		preset, err := shop.FindPreset("fast")
 		require.NoError(t, err)
+		script, err := scenario.Load(name)
+		require.NoError(t, err)
+		require.NoError(t, shop.CheckTargets(script))
+		var history bytes.Buffer
 		s, err := shop.Start(shop.Config{
 			Engines: shop.Engines{Network: &wire.Pipe{}}, Preset: preset, Sabotage: sabotage, Seed: seed,
+			Saga: script.Needs["saga"], Mode: script.Needs["mode"], History: &history,
 		})
-		require.NoError(t, err)
-		script, err := scenario.Load(name)
 		require.NoError(t, err)
 		result, err = scenario.Run(t.Context(), s, script, scenario.Options{Settle: true})
 		require.NoError(t, err)
+		require.NoError(t, s.Judge(t.Context(), &history))
+		result.Lamps = scenario.Lamps(s.State())
 		s.Close()
 	})
 	return result
 }
 
+// seeds is how many seeds each scenario runs with: one, so that the tests stay
+// quick, or as many as KEELSON_SEEDS says, as make shop-check does.
+func seeds(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("KEELSON_SEEDS")
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	require.NoError(t, err, "KEELSON_SEEDS")
+	require.True(t, n > 0, "KEELSON_SEEDS is 0: nothing would be tested")
+	return n
+}
+
 func TestScenariosHoldInFakeTime(t *testing.T) {
 	for _, name := range scenario.Names() {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(3) {
+			for seed := range seeds(t) {
 				result := inFakeTime(t, name, "", seed)
 				for _, o := range result.Outcomes {
 					assert.True(t, o.OK, "seed %d: %s: wanted %s, got %s at %.1fs", seed, o.Text, o.Wanted, o.Got, o.At)

@@ -74,9 +74,10 @@ func (r Rule) Where() string {
 	return r.Caller + ">" + r.Target
 }
 
-// matches reports whether the rule is about requests of caller to path.
+// matches reports whether the rule is about requests of caller to path. A caller is
+// a service, and so each of its replicas.
 func (r Rule) matches(caller, path string) bool {
-	return strings.HasPrefix(path, r.Path) && (r.Caller == "" || r.Caller == caller)
+	return strings.HasPrefix(path, r.Path) && (r.Caller == "" || r.Caller == caller || strings.HasPrefix(caller, r.Caller+"-"))
 }
 
 // within reports whether the n-th request that meets the rule is among those that
