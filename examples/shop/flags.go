@@ -19,11 +19,11 @@ const defaultAddr = "127.0.0.1:8080"
 // options are the flags, as they were given. They are a struct and no package
 // variables, so that tests can run the command several times in one process.
 type options struct {
-	addr, preset, scenario, service, sabotage, data string
-	seed                                            uint64
-	rps                                             int
-	length                                          time.Duration
-	check, json, open, addrGiven                    bool
+	addr, preset, scenario, service, sabotage, data, saga, mode string
+	seed                                                        uint64
+	rps                                                         int
+	length                                                      time.Duration
+	check, json, open, procs, addrGiven                         bool
 }
 
 // parse reads the flags; what they name is looked up by resolve.
@@ -39,6 +39,9 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.service, "service", "", "run one service alone, on PORT from the environment or its default; callees by URL in e.g. USERS_URL")
 	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: no-breaker")
 	f.StringVar(&o.data, "data", "", "`directory` of the stores, a directory per service; without it a temporary one, removed at the end")
+	f.BoolVar(&o.procs, "procs", false, "a process per service")
+	f.StringVar(&o.saga, "saga", "orchestration", "orders by orchestration or choreography")
+	f.StringVar(&o.mode, "mode", "micro", "micro, or monolith: all of an order in one append")
 	f.Uint64Var(&o.seed, "seed", 1, "of load and faults")
 	f.IntVar(&o.rps, "rps", 50, "requests per second of the load, 0 to 2000")
 	f.BoolVar(&o.open, "open", false, "open the page in the browser")
@@ -74,6 +77,10 @@ func (o *options) resolve() (preset shop.Preset, script scenario.Script, err err
 	switch {
 	case o.rps < 0 || o.rps > 2000:
 		err = fmt.Errorf("-rps %d: want 0 to 2000", o.rps)
+	case o.saga != "orchestration" && o.saga != "choreography":
+		err = fmt.Errorf("-saga %s: want orchestration or choreography", o.saga)
+	case o.mode != "micro" && o.mode != "monolith":
+		err = fmt.Errorf("-mode %s: want micro or monolith", o.mode)
 	case o.service != "" && (o.scenario != "" || o.check || o.addrGiven || o.open):
 		err = errors.New("-service runs one service without page and load: -addr, -scenario, -check and -open go without it")
 	case o.check && o.scenario == "":

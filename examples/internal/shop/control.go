@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -240,7 +239,7 @@ func (s *Shop) StartService(name string) error {
 	if err := s.push(r); err != nil {
 		return err
 	}
-	s.collector.SetService(name, s.health(r.addr), r.addr, os.Getpid()) // the next check may be ten seconds off
+	s.collector.SetService(name, s.health(r.addr), r.addr, r.pid()) // the next check may be ten seconds off
 	return nil
 }
 

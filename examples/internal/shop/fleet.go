@@ -3,7 +3,6 @@ package shop
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 
@@ -36,6 +35,9 @@ func (s *Shop) enlist(svc Service, n int) (*replica, error) {
 	r := &replica{
 		Service: svc, Name: svc.replicaName(n), network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1),
 		switches: s.switchOrders,
+	}
+	if s.config.Procs && !svc.Backplane {
+		r.spawn = func(c wire.Config, ended func(*process)) (*process, error) { return s.spawn(r, c, ended) }
 	}
 	r.faults = func() fault.Orders { return s.orders(r.Name) }
 	s.fleet.Lock()
@@ -149,7 +151,7 @@ func (s *Shop) grow(svc Service, i int) error {
 		return err
 	}
 	if was {
-		s.collector.SetService(r.Name, "unknown", r.addr, os.Getpid())
+		s.collector.SetService(r.Name, "unknown", r.addr, r.pid())
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -26,9 +27,11 @@ type replica struct {
 	config   wire.Config
 	network  wire.Network
 	addr     string
-	faults   func() fault.Orders       // for this service, now
-	switches func() wire.SwitchOrders  // now
-	node     atomic.Pointer[wire.Node] // nil while stopped
+	faults   func() fault.Orders      // for this service, now
+	switches func() wire.SwitchOrders // now
+	life     atomic.Pointer[life]     // nil while stopped
+	// spawn starts it as a process; nil keeps it in this one.
+	spawn func(c wire.Config, ended func(*process)) (*process, error)
 
 	// turn holds one token, which a start or a stop takes while it is at work. It
 	// is a channel and no mutex because a stop waits for requests to finish: in a
@@ -40,7 +43,19 @@ type replica struct {
 }
 
 // running reports whether the service serves.
-func (r *replica) running() bool { return r.node.Load() != nil }
+func (r *replica) running() bool { return r.life.Load() != nil }
+
+// pid is that of its process; 0 while it is stopped.
+func (r *replica) pid() int {
+	l := r.life.Load()
+	if l == nil {
+		return 0
+	}
+	if p, ok := (*l).(*process); ok {
+		return p.cmd.Process.Pid
+	}
+	return os.Getpid()
+}
 
 // errEnded is what a start gets that comes while the shop closes.
 var errEnded = errors.New("the shop is closing")
@@ -52,21 +67,32 @@ func (r *replica) start() error {
 	switch {
 	case r.ended:
 		return errEnded
-	case r.node.Load() != nil:
+	case r.running():
 		return nil
 	}
 	ln := r.listener
 	r.listener = nil
+	// The rules are there before the first request. A service that ran for a moment
+	// without them would answer a probe, and close breakers on a callee that is sick.
+	config := r.config
+	config.Faults, config.Switches = r.faults(), r.switches()
+	if r.spawn != nil {
+		if ln != nil {
+			ln.Close() // the port was kept for the child
+		}
+		p, err := r.spawn(config, r.died)
+		if err != nil {
+			return err
+		}
+		r.lives(p)
+		return nil
+	}
 	if ln == nil { // started again: the address must be the old one, since callers know no other
 		var err error
 		if ln, err = r.network.Listen(r.addr); err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 	}
-	// The rules are there before the first request. A service that ran for a moment
-	// without them would answer a probe, and close breakers on a callee that is sick.
-	config := r.config
-	config.Faults, config.Switches = r.faults(), r.switches()
 	n := wire.NewNode(config)
 	mux, err := r.build(n)
 	if err != nil {
@@ -75,8 +101,18 @@ func (r *replica) start() error {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	n.Serve(ln, mux)
-	r.node.Store(n)
+	r.lives(n)
 	return nil
+}
+
+func (r *replica) lives(l life) { r.life.Store(&l) }
+
+// died is told when a process has ended, by whatever hand. It stays away until
+// somebody starts it.
+func (r *replica) died(p *process) {
+	if l := r.life.Load(); l != nil && *l == life(p) {
+		r.life.CompareAndSwap(l, nil)
+	}
 }
 
 // end stops the service for good: a restart that somebody has asked for and that
@@ -97,11 +133,11 @@ func (r *replica) stop(ctx context.Context) {
 		r.listener = nil
 	}
 	// The node is out of sight before it drains: nobody sends it rules any more.
-	n := r.node.Swap(nil)
-	if n == nil {
+	l := r.life.Swap(nil)
+	if l == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, drain)
 	defer cancel()
-	n.Stop(ctx)
+	(*l).Stop(ctx)
 }

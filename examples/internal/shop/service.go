@@ -29,12 +29,13 @@ import (
 // in it, so that one process per service, or one for all, is a matter of who reads
 // the table.
 type Service struct {
-	Name     string
-	Port     int      // the default
-	Needs    []string // services that it calls
-	Entry    bool     // faces clients
-	Replicas int      // how many there may be; 0 is one, under the service's own name
-	build    func(*wire.Node) (*http.ServeMux, error)
+	Name      string
+	Port      int      // the default
+	Needs     []string // services that it calls
+	Entry     bool     // faces clients
+	Backplane bool     // belongs to control, outside the failure domain, also with -procs
+	Replicas  int      // how many there may be; 0 is one, under the service's own name
+	build     func(*wire.Node) (*http.ServeMux, error)
 }
 
 // services is the table, outermost first; they stop in this order.
@@ -47,8 +48,8 @@ var services = []Service{
 	{Name: "inventory", Port: 3004, build: inventory.New},
 	{Name: "shipping", Port: 3005, build: shipping.New},
 	{Name: "mailer", Port: 3006, Needs: []string{"broker"}, build: mailer.New},
-	{Name: "broker", Port: 3007, build: func(n *wire.Node) (*http.ServeMux, error) { return newBroker().Routes(n) }},
-	{Name: "cache", Port: 3008, build: func(n *wire.Node) (*http.ServeMux, error) { return l2.Routes(cachetest.NewCluster(1))(n) }},
+	{Name: "broker", Port: 3007, Backplane: true, build: func(n *wire.Node) (*http.ServeMux, error) { return newBroker().Routes(n) }},
+	{Name: "cache", Port: 3008, Backplane: true, build: func(n *wire.Node) (*http.ServeMux, error) { return l2.Routes(cachetest.NewCluster(1))(n) }},
 	{Name: "registry", Port: 8500, build: registry.New},
 }
 
@@ -77,16 +78,19 @@ func FindService(name string) (Service, error) {
 	return Service{}, fmt.Errorf("no service %q; there are: %s", name, strings.Join(names, ", "))
 }
 
-// ServeAlone runs one service in the foreground until ctx ends, on ln, with the
-// base URLs of what it calls. There is no control, so no faults and no page.
-func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[string][]wire.Instance, p Preset, data string, base wire.Config) error {
-	base.Name, base.Entry, base.Peers, base.Settings, base.Network = s.Name, s.Entry, peers, p.Wire, wire.TCP{}
-	base.Stores = Engines{}.withDefaults(data).stores(s.Name)
-	base.Broker, base.Cache = broker.Dial, l2.Dial
-	n := wire.NewNode(base)
-	mux, err := s.build(n)
+// ServeAlone runs one service in the foreground until ctx ends, on ln.
+func ServeAlone(ctx context.Context, svc Service, ln net.Listener, c Config, spec Spec) error {
+	c.Engines = c.Engines.withDefaults(c.Data)
+	n := wire.NewNode(wire.Config{
+		Name: spec.Name, Service: svc.Name, Network: wire.TCP{}, Peers: spec.Peers, Settings: c.Preset.Wire, Seed: c.Seed,
+		Entry: svc.Entry, Secret: spec.Secret, Key: spec.Key, Faults: spec.Faults, Switches: spec.Switches,
+		Stores: c.Engines.stores(svc.Name), Broker: broker.Dial, Cache: l2.Dial,
+		Collect: spec.Collect, Registry: spec.Registry, Check: spec.Check, CheckFor: spec.CheckFor, Logger: c.Logger,
+	})
+	mux, err := svc.build(n)
 	if err != nil {
 		n.Discard()
+		ln.Close()
 		return err
 	}
 	n.Serve(ln, mux)
@@ -98,9 +102,20 @@ func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[strin
 	return nil
 }
 
-// PeerURL is where a service that runs alone looks for one that it calls: the
+// Alone is the Spec of a service that nobody has started but its user: its callees
+// are where the environment says, or at their default ports. There is no control, so
+// no faults and no page.
+func Alone(svc Service, env func(string) string) Spec {
+	s := Spec{Name: svc.replicaName(1), Key: keyFrom(env), Secret: env("SHOP_SECRET"), Peers: map[string][]wire.Instance{}}
+	for _, need := range svc.Needs {
+		s.Peers[need] = []wire.Instance{{Name: need, URL: peerURL(need, env)}}
+	}
+	return s
+}
+
+// peerURL is where a service that runs alone looks for one that it calls: the
 // environment's USERS_URL for users, and so on, else the default port.
-func PeerURL(name string, env func(string) string) string {
+func peerURL(name string, env func(string) string) string {
 	if url := env(strings.ToUpper(name) + "_URL"); url != "" {
 		return strings.TrimSuffix(url, "/")
 	}
@@ -112,9 +127,9 @@ func PeerURL(name string, env func(string) string) string {
 	return ""
 }
 
-// KeyFrom is the key for tokens of a service that runs alone: SHOP_KEY in hex, which
+// keyFrom is the key for tokens of a service that runs alone: SHOP_KEY in hex, which
 // users and the gateway must share, else one that nobody else has.
-func KeyFrom(env func(string) string) []byte {
+func keyFrom(env func(string) string) []byte {
 	key, err := hex.DecodeString(env("SHOP_KEY"))
 	if err != nil || len(key) < 32 {
 		key = make([]byte, 32)

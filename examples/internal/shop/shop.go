@@ -32,7 +32,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -116,14 +115,28 @@ func Start(c Config) (*Shop, error) {
 		s.Close()
 		return nil, err
 	}
-	for _, r := range s.all() {
-		if err := r.start(); err != nil {
-			s.Close()
-			return nil, err
-		}
+	if err := s.startAll(); err != nil {
+		s.Close()
+		return nil, err
 	}
 	s.run()
 	return s, nil
+}
+
+// startAll starts every service; processes all at once, as none waits for another.
+func (s *Shop) startAll() error {
+	all := s.all()
+	errs := make([]error, len(all))
+	var starting sync.WaitGroup
+	for i, r := range all {
+		if r.spawn == nil {
+			errs[i] = r.start()
+			continue
+		}
+		starting.Go(func() { errs[i] = r.start() })
+	}
+	starting.Wait()
+	return errors.Join(errs...)
 }
 
 // listen takes all addresses before anything is built: services may start in
@@ -169,7 +182,7 @@ func (s *Shop) run() {
 	s.wg.Go(func() { s.collector.Run(s.ctx) })
 	s.wg.Go(func() { s.checker.Run(s.ctx) })
 	for _, r := range s.all() {
-		s.collector.SetService(r.Name, "unknown", r.addr, os.Getpid())
+		s.collector.SetService(r.Name, "unknown", r.addr, r.pid())
 		s.wg.Go(func() { s.watch(r) })
 	}
 }
@@ -235,7 +248,7 @@ func (s *Shop) watch(r *replica) {
 	defer tick.Stop()
 	for {
 		if !r.retired.Load() {
-			s.collector.SetService(r.Name, s.health(r.addr), r.addr, os.Getpid())
+			s.collector.SetService(r.Name, s.health(r.addr), r.addr, r.pid())
 		}
 		select {
 		case <-tick.C:

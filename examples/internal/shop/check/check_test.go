@@ -180,27 +180,40 @@ func TestOrdersAddUpOverFourLogs(t *testing.T) {
 		status, words                         string
 	}{
 		"confirmed": {
-			[]string{"o:OrderCreated", "o:OrderConfirmed"}, []string{"w:MoneyDeposited", "o:PaymentReserved", "o:PaymentCaptured"},
-			[]string{"o:StockReserved", "o:StockConfirmed"}, []string{"o:ShipmentCreated"}, "ok", "1 ended",
+			[]string{"o:OrderCreated", "o:OrderConfirmed"},
+			[]string{"w:MoneyDeposited", "o:PaymentReserved", "o:PaymentCaptured"},
+			[]string{"o:StockReserved", "o:StockConfirmed"},
+			[]string{"o:ShipmentCreated"},
+			"ok", "1 ended",
 		},
 		"rejected": {
-			[]string{"o:OrderCreated", "o:OrderRejected"}, []string{"o:PaymentReserved", "o:PaymentReleased"},
-			[]string{"o:StockVoided"}, nil, "ok", "1 ended",
+			[]string{"o:OrderCreated", "o:OrderRejected"},
+			[]string{"o:PaymentReserved", "o:PaymentReleased"},
+			[]string{"o:StockVoided"},
+			nil, "ok", "1 ended",
 		},
 		"returned": {
-			[]string{"o:OrderCreated", "o:OrderConfirmed", "o:OrderReturned"}, []string{"o:PaymentReserved", "o:PaymentCaptured", "o:PaymentRefunded"},
-			[]string{"o:StockReserved", "o:StockConfirmed", "o:StockReturned"}, []string{"o:ShipmentCreated", "o:ShipmentRecalled"}, "ok", "1 ended",
+			[]string{"o:OrderCreated", "o:OrderConfirmed", "o:OrderReturned"},
+			[]string{"o:PaymentReserved", "o:PaymentCaptured", "o:PaymentRefunded"},
+			[]string{"o:StockReserved", "o:StockConfirmed", "o:StockReturned"},
+			[]string{"o:ShipmentCreated", "o:ShipmentRecalled"},
+			"ok", "1 ended",
 		},
 		"still on its way": {
 			[]string{"o:OrderCreated"}, []string{"o:PaymentReserved"}, nil, nil, "ok", "0 ended, 1 known",
 		},
 		"T1: captured, shipping failed, never refunded": {
-			[]string{"o:OrderCreated", "o:OrderRejected"}, []string{"o:PaymentReserved", "o:PaymentCaptured"},
-			[]string{"o:StockReserved", "o:StockReleased"}, nil, "broken", "order o is rejected with 1 paid",
+			[]string{"o:OrderCreated", "o:OrderRejected"},
+			[]string{"o:PaymentReserved", "o:PaymentCaptured"},
+			[]string{"o:StockReserved", "o:StockReleased"},
+			nil, "broken", "order o is rejected with 1 paid",
 		},
 		"T2: confirmed without stock": {
-			[]string{"o:OrderCreated", "o:OrderConfirmed"}, []string{"o:PaymentReserved", "o:PaymentCaptured"},
-			nil, []string{"o:ShipmentCreated"}, "broken", "0 shipped",
+			[]string{"o:OrderCreated", "o:OrderConfirmed"},
+			[]string{"o:PaymentReserved", "o:PaymentCaptured"},
+			nil,
+			[]string{"o:ShipmentCreated"},
+			"broken", "0 shipped",
 		},
 		"T3: a reservation that is not undone": {
 			[]string{"o:OrderCreated", "o:OrderRejected"}, []string{"o:PaymentReserved"}, nil, nil, "broken", "1 held",

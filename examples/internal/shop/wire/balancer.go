@@ -25,6 +25,7 @@ type instance struct {
 	breaker   *breaker.Breaker
 	transport *http.Transport
 	inflight  atomic.Int64
+	answered  atomic.Int64           // when a connection was last taken, in Unix ns
 	held      atomic.Pointer[func()] // releases the breaker; nil unless control holds it open
 }
 

@@ -146,8 +146,12 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		path, _, _ := strings.Cut(r.Path, "?")
 		end := c.node.span(ctx, to.Name+" "+r.Method+" "+path, n)
 		answer, err := c.guarded(ctx, to, func(ctx context.Context) (*Response, error) {
-			c.attempts.Add(1)
-			return to.try(ctx, r, n)
+			answer, err := to.try(ctx, r, n)
+			if !nothingSent(err) {
+				c.attempts.Add(1) // one that reached the callee
+				to.answered.Store(time.Now().UnixNano())
+			}
+			return answer, err
 		})
 		end(answer, err)
 		return answer, err
@@ -155,7 +159,38 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	if r.Once || !c.node.On("retries", true) {
 		return try(ctx)
 	}
-	return retry.Do(ctx, policy, try)
+	return retry.Do(ctx, policy, func(ctx context.Context) (*Response, error) { return c.bridge(ctx, try) })
+}
+
+// bridge makes a try, and makes it again while the connection is refused: nothing has
+// been sent, so nothing is repeated, and a service that is being restarted is there in
+// a moment. It costs no budget. What is refused for longer is an outage.
+func (c *Client) bridge(ctx context.Context, try func(context.Context) (*Response, error)) (*Response, error) {
+	begin := time.Now()
+	for {
+		answer, err := try(ctx)
+		if !nothingSent(err) || time.Since(begin) > gap {
+			return answer, err
+		}
+		if len(c.balancer.instances()) < 2 { // else another one is asked at once
+			sleep(ctx, gap/20)
+		}
+		if deadline, ok := ctx.Deadline(); ctx.Err() != nil || ok && time.Until(deadline) <= hop {
+			return answer, err
+		}
+	}
+}
+
+// gap is how long a service may be away at a restart: as long as it may drain.
+const gap = time.Second
+
+// judge is classify for one instance: that it refuses connections is no failure while
+// that may still be a restart.
+func (i *instance) judge(err error, o breaker.Outcome) breaker.Outcome {
+	if nothingSent(err) && time.Since(time.Unix(0, i.answered.Load())) < gap {
+		return breaker.Ignored
+	}
+	return classify(err, o)
 }
 
 // guarded makes a try through the instance's breaker. With the switch off there is

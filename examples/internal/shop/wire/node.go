@@ -129,14 +129,18 @@ func (n *Node) Client(callee string, composite bool) *Client {
 func (n *Node) connect(to Instance, limit time.Duration) *instance {
 	bc := n.config.Settings.breaker(n.config.Name+"/"+to.Name, limit)
 	bc.OnEvent = func(e breaker.Event) { n.telemetry.add("breaker", e.At, breakerEvent(e)) }
-	return &instance{
-		Instance: to, caller: n.config.Name, limit: limit, breaker: breaker.New(bc),
+	i := &instance{
+		Instance: to, caller: n.config.Name, limit: limit,
 		// Compression is off because answers are small and hops are local.
 		transport: &http.Transport{
 			DialContext: n.config.Network.DialContext, DisableCompression: true,
 			MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second,
 		},
 	}
+	i.answered.Store(time.Now().UnixNano())
+	bc.Classify = i.judge
+	i.breaker = breaker.New(bc)
+	return i
 }
 
 // Network is how this node dials.
