@@ -164,9 +164,10 @@ func (v verdict) lamp(name string) collect.Lamp {
 	return l
 }
 
-// noteFaults keeps when the last fault was in force. A stopped service is one.
+// noteFaults keeps when the last fault was in force. A stopped service is one, and so
+// is a lag on purpose.
 func (c *Checker) noteFaults(s collect.State) {
-	trouble := len(s.Faults) > 0
+	trouble := len(s.Faults) > 0 || s.Switches["replica-lag"] == "on"
 	for _, f := range s.Faults {
 		c.refused = c.refused || f.Kind == "refuse"
 	}

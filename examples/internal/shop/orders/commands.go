@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -154,6 +155,9 @@ func (s *Service) checkUser(ctx context.Context, id int) error {
 
 // prices asks products for all kinds at once. An unknown one is a *wire.Problem.
 func (s *Service) prices(ctx context.Context, items []Item) (map[string]int64, error) {
+	if len(items) > 1 && s.node.On("chatty", false) {
+		return s.pricesOneByOne(ctx, items)
+	}
 	skus := make([]string, len(items))
 	for i, item := range items {
 		skus[i] = url.QueryEscape(item.SKU)
@@ -181,6 +185,19 @@ func (s *Service) prices(ctx context.Context, items []Item) (map[string]int64, e
 		}
 	}
 	return prices, nil
+}
+
+// pricesOneByOne is the anti-pattern: a call for each item, one after the other.
+func (s *Service) pricesOneByOne(ctx context.Context, items []Item) (map[string]int64, error) {
+	all := map[string]int64{}
+	for i := range items {
+		one, err := s.prices(ctx, items[i:i+1])
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, one)
+	}
+	return all, nil
 }
 
 func (s *Service) updateOrder(ctx context.Context, c UpdateOrder) (Order, error) {

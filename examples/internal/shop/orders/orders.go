@@ -31,6 +31,8 @@ import (
 
 // Service is the order service.
 type Service struct {
+	node *wire.Node
+
 	users, products, payments, inventory, shipping *wire.Client
 
 	log               wire.Events
@@ -45,7 +47,7 @@ type Service struct {
 // and shipping.
 func New(n *wire.Node) (*http.ServeMux, error) {
 	s := &Service{
-		users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
+		node: n, users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
 		commands: cqrs.New(), queries: cqrs.New(),
 	}

@@ -2,6 +2,7 @@ package products
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -12,9 +13,14 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// layers are the caches before the store, and the store's own limit.
+// layers are the caches before the store, and the store's own limit. L1 and L2 are
+// one cache; the two others are the same without one of them, for whoever wants to see
+// what it is worth, and hear of changes by the same bus.
 type layers struct {
+	node    *wire.Node
 	shared  *cache.Cache[string, Product] // L1, and L2 behind it
+	local   *cache.Cache[string, Product] // L1 alone
+	distant *cache.Cache[string, Product] // L2 alone
 	queries *cache.Cache[string, Product]
 	places  *limit.Concurrency
 	catalog *wire.Model[Event, catalog]
@@ -30,8 +36,8 @@ const (
 func newLayers(n *wire.Node, c *wire.Model[Event, catalog]) (l *layers, err error) {
 	settings := n.Settings()
 	l = &layers{
-		catalog: c,
-		places:  limit.NewConcurrency(limit.ConcurrencyConfig{Name: "store", Max: readers, Queue: queue}),
+		node: n, catalog: c,
+		places: limit.NewConcurrency(limit.ConcurrencyConfig{Name: "store", Max: readers, Queue: queue}),
 	}
 	l.queries, err = cache.New(cache.Config[string, Product]{
 		MaxEntries: 1000, CountHits: true,
@@ -42,21 +48,31 @@ func newLayers(n *wire.Node, c *wire.Model[Event, catalog]) (l *layers, err erro
 		return nil, err
 	}
 	remote, bus := n.Cache()
-	l.shared, err = cache.New(cache.Config[string, Product]{
+	config := cache.Config[string, Product]{
 		MaxEntries: 1000, CountHits: true,
 		Policy: cache.Policy{
 			TTL: settings.SharedTTL, LocalTTL: settings.LocalTTL, NotFoundTTL: settings.QueryTTL,
 			// A price of ten minutes ago, labelled as such, is better than none.
 			StaleIfError: 10 * time.Minute, LoadTimeout: settings.PerTry,
 		},
-		Load:   func(ctx context.Context, sku string) (Product, error) { return l.queries.Get(ctx, sku) },
+		Load:   l.query,
 		Remote: remote, Bus: bus, RemoteTimeout: settings.PerTry / 4,
 		OnEvent: func(e cache.Event) { n.Tell("cache", told{string(e.Kind), e.Key, e.Count}) },
-	})
-	if err != nil {
+	}
+	if l.shared, err = cache.New(config); err != nil {
 		return nil, err
 	}
-	n.Own(l.queries, l.shared)
+	distant := config
+	distant.Policy.LocalTTL = time.Nanosecond // kept no longer than it takes to answer
+	if l.distant, err = cache.New(distant); err != nil {
+		return nil, err
+	}
+	local := config
+	local.Remote, local.Policy.TTL = nil, settings.LocalTTL
+	if l.local, err = cache.New(local); err != nil {
+		return nil, err
+	}
+	n.Own(l.queries, l.shared, l.local, l.distant)
 	n.Section("cache", func() any { return wire.Entry{Name: n.Name(), Value: l.stats()} })
 	return l, nil
 }
@@ -69,7 +85,32 @@ type told struct {
 }
 
 func (l *layers) stats() map[string]any {
-	return map[string]any{"shared": l.shared.Stats(), "query": l.queries.Stats(), "store": l.places.Stats()}
+	return map[string]any{
+		"shared": l.shared.Stats(), "local": l.local.Stats(), "distant": l.distant.Stats(),
+		"query": l.queries.Stats(), "store": l.places.Stats(),
+	}
+}
+
+// front is the cache that reads begin with, as the switches have it.
+func (l *layers) front() *cache.Cache[string, Product] {
+	l1, l2 := l.node.On("l1", true), l.node.On("l2", true)
+	switch {
+	case l1 && l2:
+		return l.shared
+	case l1:
+		return l.local
+	case l2:
+		return l.distant
+	}
+	return nil
+}
+
+// query asks the query cache, or the store itself if that is switched off.
+func (l *layers) query(ctx context.Context, sku string) (Product, error) {
+	if l.node.On("query-cache", true) {
+		return l.queries.Get(ctx, sku)
+	}
+	return l.read(ctx, sku)
 }
 
 // origin is where a load has got to; it travels in the ctx of the one who caused it.
@@ -98,7 +139,13 @@ func (l *layers) read(ctx context.Context, sku string) (Product, error) {
 // one finds a product, wherever it is.
 func (l *layers) one(ctx context.Context, sku string) (Answer, error) {
 	o := &origin{}
-	e, err := l.shared.GetEntry(context.WithValue(ctx, originKey{}, o), sku)
+	ctx = context.WithValue(ctx, originKey{}, o)
+	front := l.front()
+	if front == nil {
+		p, err := l.query(ctx, sku)
+		return provenance(cache.Entry[Product]{Value: p}, o), err
+	}
+	e, err := front.GetEntry(ctx, sku)
 	return provenance(e, o), err
 }
 
@@ -125,7 +172,20 @@ func (l *layers) many(ctx context.Context, skus []string) ([]Answer, error) {
 	if len(skus) == 0 {
 		return out, nil
 	}
-	found, err := l.shared.GetMany(ctx, skus)
+	front := l.front()
+	if front == nil {
+		for _, sku := range skus {
+			a, err := l.one(ctx, sku)
+			if err != nil && !errors.Is(err, cache.ErrNotFound) {
+				return nil, err
+			}
+			if err == nil {
+				out = append(out, a)
+			}
+		}
+		return out, nil
+	}
+	found, err := front.GetMany(ctx, skus)
 	if err != nil && len(found) == 0 {
 		return nil, err
 	}
@@ -135,7 +195,7 @@ func (l *layers) many(ctx context.Context, skus []string) ([]Answer, error) {
 			continue
 		}
 		a := Answer{Data: p, Source: "store", Layer: "store"}
-		if e, ok := l.shared.Peek(sku); ok && e.Value.Version == p.Version {
+		if e, ok := front.Peek(sku); ok && e.Value.Version == p.Version {
 			a.Source, a.Layer, a.Stale, a.AgeMs = "cache", "l1", e.Stale, float64(e.Age)/float64(time.Millisecond)
 		}
 		out = append(out, a)
@@ -155,6 +215,11 @@ func (l *layers) fresh(ctx context.Context, sku string) (Answer, error) {
 // invalidate forgets a product here and, by the bus, everywhere.
 func (l *layers) invalidate(ctx context.Context, sku string) error {
 	if err := l.queries.Invalidate(ctx, sku); err != nil { // before what it would fill again
+		return err
+	}
+	// The others hear of it by the bus; the one without L2 is told first, as nobody
+	// else would keep the message for it.
+	if err := l.local.Invalidate(ctx, sku); err != nil {
 		return err
 	}
 	return l.shared.Invalidate(ctx, sku)
