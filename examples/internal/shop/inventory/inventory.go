@@ -20,7 +20,7 @@ import (
 // P-9 is for flash sales and has nothing.
 const (
 	kinds   = 8
-	initial = 100_000
+	initial = 1_000_000
 )
 
 const (
@@ -48,6 +48,9 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 		}
 	}
 	s.levels = wire.NewModel(n, "stock", log, codec, levels{}, func(l levels, _ eventsource.Recorded, e Event) levels { return l.evolve(e) })
+	if n.Choreographed() {
+		n.React("inventory-service", log, []string{"StockReserved", "StockRefused", "StockReleased", "StockConfirmed"}, s.react)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("POST /reservations", wire.Handler(s.reserve))
 	mux.Handle("POST /reservations/{order}/confirm", wire.Handler(s.confirm))

@@ -39,6 +39,7 @@ type Service struct {
 	sagas             *saga.Saga[Purchase]
 	commands, queries *cqrs.Bus
 	bells             bells
+	choreographed     bool
 }
 
 // New returns the service's routes. It calls users, products, payments, inventory
@@ -47,7 +48,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	s := &Service{
 		users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
-		commands: cqrs.New(), queries: cqrs.New(),
+		commands: cqrs.New(), queries: cqrs.New(), choreographed: n.Choreographed(),
 	}
 	var err error
 	if s.log, err = n.Open("events"); err != nil {
@@ -56,6 +57,9 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	s.book = wire.NewModel(n, "orders", s.log, codec, newBook(s.bells.ring), (*book).evolve)
 	if err := s.coordinate(n); err != nil {
 		return nil, err
+	}
+	if s.choreographed {
+		n.React("order-service", s.log, []string{"OrderCreated", "OrderConfirmed", "OrderRejected"}, s.react)
 	}
 	s.register()
 	mux := http.NewServeMux()
@@ -270,7 +274,11 @@ func (s *Service) coordinate(n *wire.Node) error {
 	}
 	s.coordinator = c
 	n.Go("sagas", func(ctx context.Context) error { return c.Serve(ctx) })
-	n.Section("sagas", s.stand)
+	if s.choreographed {
+		n.Section("sagas", s.conversations)
+	} else {
+		n.Section("sagas", s.stand)
+	}
 	return nil
 }
 

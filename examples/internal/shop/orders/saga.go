@@ -133,7 +133,9 @@ func (s *Service) record(ctx context.Context, p Purchase, prices map[string]int6
 		created.Items = append(created.Items, item)
 		created.Total += item.Cents * int64(item.Qty)
 	}
-	in := eventsource.Scope{Stream: p.ID, Key: saga.Call{Saga: p.ID, Step: stepCreate}.Key()}
+	in := eventsource.Scope{
+		Stream: p.ID, Key: saga.Call{Saga: p.ID, Step: stepCreate}.Key(), Meta: map[string]string{"correlation": p.ID},
+	}
 	return decider.Handle(ctx, s.log, codec, in, created)
 }
 

@@ -46,9 +46,12 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 			return nil, err
 		}
 	}
-	sub := messaging.Subscription{Topics: []string{"user-events"}, Group: "payment-service"}
+	sub := messaging.Subscription{Topics: []string{"user-events"}, Group: "payment-wallets"}
 	broker := n.Broker()
 	n.Go("user-events", func(ctx context.Context) error { return broker.Subscribe(ctx, sub, s.welcome) })
+	if n.Choreographed() {
+		n.React("payment-service", log, []string{"PaymentReserved", "PaymentRefused", "PaymentReleased", "PaymentCaptured"}, s.react)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("POST /reservations", wire.Handler(s.reserve))
 	mux.Handle("POST /reservations/{order}/capture", wire.Handler(s.capture))
@@ -130,11 +133,11 @@ func refusal(err error) error {
 }
 
 func (s *Service) capture(w http.ResponseWriter, r *http.Request) error {
-	return s.move(w, r, move{r.PathValue("order"), captured})
+	return s.move(w, r, move{order: r.PathValue("order"), to: captured})
 }
 
 func (s *Service) release(w http.ResponseWriter, r *http.Request) error {
-	return s.move(w, r, move{r.PathValue("order"), released})
+	return s.move(w, r, move{order: r.PathValue("order"), to: released})
 }
 
 func (s *Service) refund(w http.ResponseWriter, r *http.Request) error {
@@ -147,7 +150,7 @@ func (s *Service) refund(w http.ResponseWriter, r *http.Request) error {
 	if in.Order == "" {
 		return wire.Invalid("orderId is missing", "orderId")
 	}
-	return s.move(w, r, move{in.Order, refunded})
+	return s.move(w, r, move{order: in.Order, to: refunded})
 }
 
 // move brings an order's money into another state.

@@ -63,6 +63,39 @@ func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string)
 	n.Section("outbox", func() any { return Entry{name, behind.Load()} })
 }
 
+// Deliver says what the faults in force do to the next message of a topic: how often it
+// is delivered, and how many later ones overtake it. For the broker.
+func (n *Node) Deliver(topic string) (copies, behind int) { return n.faults.Deliver(topic) }
+
+// OrderEvents is the topic of a choreography: what happens to orders, key order id.
+const OrderEvents = "order-events"
+
+// Choreographed reports whether orders are brought through by events, each service
+// reacting to those of others, and not by a coordinator.
+func (n *Node) Choreographed() bool { return n.config.Saga == "choreography" }
+
+// React takes part in the choreography: events of these types go from log to the topic,
+// and what others publish comes to handle, until it succeeds, in order for each order.
+func (n *Node) React(group string, log Events, types []string, handle messaging.Handler) {
+	n.Relay(OrderEvents, log, eventsource.Query{{Types: types}}, OrderEvents)
+	broker := n.Broker()
+	sub := messaging.Subscription{Topics: []string{OrderEvents}, Group: group, Concurrency: 16, MaxAttempts: -1}
+	n.Go(group, func(ctx context.Context) error { return broker.Subscribe(ctx, sub, handle) })
+}
+
+// Reaction is the scope of what a service decides because of an event: keyed by the
+// event and the name of the reaction, so that a repeat is answered from the log, and
+// with the audit data by which a conversation is traced.
+func Reaction(d messaging.Delivery, name string) eventsource.Scope {
+	return eventsource.Scope{
+		Stream: d.Key, Key: d.ID + "/" + name,
+		Meta: map[string]string{"correlation": d.Key, "causation": d.ID},
+	}
+}
+
+// TypeOf is the type of the event that a message is.
+func TypeOf(d messaging.Delivery) string { return d.Headers["keelson-type"] }
+
 // Open opens the log called part of this service. The node closes it, and shows
 // it at GET /log?part=.
 func (n *Node) Open(part string) (Events, error) {

@@ -28,6 +28,7 @@ type Config struct {
 	Peers    map[string][]Instance // where each callee is to be found at first
 	Settings Settings
 	Seed     uint64
+	Saga     string                                // "choreography", or by a coordinator
 	Entry    bool                                  // faces clients: their claims on time, trace and tries are not believed
 	Secret   string                                // of this run; empty closes /_control
 	Faults   fault.Orders                          // in force from the first request on
