@@ -77,6 +77,7 @@ func TestAFlashSaleByEvents(t *testing.T) {
 // T5, T6, T7 by events: whoever is away hears of it when he is back, once, whatever
 // the broker does twice.
 func TestOrdersByEventsBearWhatTheyMustBear(t *testing.T) {
+	t.Parallel()
 	for name, trouble := range map[string]struct{ start, end func(v visitor) }{
 		"late payments":  {kill("payments"), start("payments")},
 		"late inventory": {kill("inventory"), start("inventory")},
