@@ -74,7 +74,7 @@ func (s *Shop) brief(r *replica) {
 		Name: r.Name, Service: r.Service.Name, Network: s.network, Peers: s.peersOf(r), Settings: s.config.Preset.Wire,
 		Stores: s.config.Engines.stores(r.Service.Name), Broker: broker.Dial, Cache: l2.Dial, Key: s.key,
 		Registry: s.URL("registry"), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
-		Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret, Collect: s.collect, Saga: s.config.Saga, Logger: s.config.Logger,
+		Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret, Collect: s.collect, Saga: s.config.Saga, Sabotage: s.config.Sabotage, Logger: s.config.Logger,
 	}
 }
 

@@ -11,8 +11,11 @@ import (
 
 // steps are the calls to participants that an order makes, in their order.
 var steps = []struct{ service, path string }{
-	{"payments", "/reservations"}, {"inventory", "/reservations"}, {"shipping", "/shipments"},
-	{"payments", "/reservations/"}, {"inventory", "/reservations/"},
+	{"payments", "/reservations"},
+	{"inventory", "/reservations"},
+	{"shipping", "/shipments"},
+	{"payments", "/reservations/"},
+	{"inventory", "/reservations/"},
 }
 
 // T3: a step whose effect is there and whose answer is lost is neither done twice nor

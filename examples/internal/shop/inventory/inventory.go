@@ -33,6 +33,8 @@ type Service struct {
 	log    wire.Events
 	levels *wire.Model[Event, levels]
 	locks  locks
+
+	careless bool // sabotage: every repeat is a command of its own
 }
 
 // New returns the service's routes. It calls nobody.
@@ -41,7 +43,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{log: log}
+	s := &Service{log: log, careless: n.Sabotaged("no-idempotency")}
 	for i := range kinds {
 		if err := s.seed("P-" + strconv.Itoa(i+1)); err != nil {
 			return nil, err
@@ -88,6 +90,9 @@ func (s *Service) reserve(w http.ResponseWriter, r *http.Request) error {
 	scope := eventsource.Scope{
 		Stream: in.Order, Within: within(in.Items), Key: r.Header.Get("Idempotency-Key"),
 		Conditions: []eventsource.Condition{eventsource.NoStream(in.Order)},
+	}
+	if s.careless {
+		scope.Key, scope.Conditions = "", nil
 	}
 	unlock, err := s.locks.lock(r.Context(), in.Items)
 	if err != nil {

@@ -40,6 +40,7 @@ type Service struct {
 	commands, queries *cqrs.Bus
 	bells             bells
 	choreographed     bool
+	careless          bool // sabotage: nothing is undone
 }
 
 // New returns the service's routes. It calls users, products, payments, inventory
@@ -48,7 +49,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	s := &Service{
 		users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
-		commands: cqrs.New(), queries: cqrs.New(), choreographed: n.Choreographed(),
+		commands: cqrs.New(), queries: cqrs.New(), choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
 	}
 	var err error
 	if s.log, err = n.Open("events"); err != nil {

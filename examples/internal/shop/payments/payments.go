@@ -31,6 +31,8 @@ const maxCents = 100_000_000
 type Service struct {
 	log    wire.Events
 	ledger *wire.Model[Event, *ledger]
+
+	careless bool // sabotage: every repeat is a command of its own
 }
 
 // New returns the service's routes. It calls nobody but the broker.
@@ -39,7 +41,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{log: log}
+	s := &Service{log: log, careless: n.Sabotaged("no-idempotency")}
 	s.ledger = wire.NewModel(n, "ledger", log, codec, newLedger(), (*ledger).book)
 	for user := 1; user <= 2; user++ { // Alice and Bob, who never sign up
 		if err := s.open(context.Background(), user); err != nil {
@@ -107,6 +109,9 @@ func (s *Service) reserve(w http.ResponseWriter, r *http.Request) error {
 	scope := eventsource.Scope{
 		Stream: in.Order, Within: ofWallet(in.User), Key: r.Header.Get("Idempotency-Key"),
 		Conditions: []eventsource.Condition{eventsource.NoStream(in.Order)},
+	}
+	if s.careless {
+		scope.Key, scope.Conditions = "", nil
 	}
 	_, err := wallets.Handle(r.Context(), s.log, codec, scope, spend{PaymentReserved{in}, in.Cents})
 	if err != nil {

@@ -50,6 +50,10 @@ func (n *Node) Broker() Broker {
 // between append and publish publishes when it is back.
 func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string) {
 	relay := messaging.Relay(name, q, n.Broker(), topic)
+	if n.Sabotaged("no-outbox") {
+		n.hope(name, log, relay)
+		return
+	}
 	relay.BatchSize = 64
 	relay.Lease = n.config.Settings.Lease
 	// The log is at hand and the broker is near: what waits should be gone a moment
@@ -61,6 +65,22 @@ func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string)
 	relay.OnEvent = func(p eventsource.Progress) { behind.Store(uint64(p.Head - p.Through)) }
 	n.Go("relay "+name, func(ctx context.Context) error { return relay.Run(ctx, log, log) })
 	n.Section("outbox", func() any { return Entry{name, behind.Load()} })
+}
+
+// hope is what a Relay must not be: it publishes what comes from now on, once, and what
+// does not arrive is lost, as is all that happens while nobody publishes.
+func (n *Node) hope(name string, log Events, relay eventsource.Projection) {
+	n.Go("relay "+name, func(ctx context.Context) (err error) {
+		if relay.From, err = log.Head(ctx); err != nil {
+			return err
+		}
+		publish := relay.Apply
+		relay.Apply = func(ctx context.Context, b eventsource.Batch) error {
+			_ = publish(ctx, b) // this is the point
+			return nil
+		}
+		return relay.Run(ctx, log, eventsource.NewMemory())
+	})
 }
 
 // Deliver says what the faults in force do to the next message of a topic: how often it
