@@ -37,7 +37,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.BoolVar(&o.check, "check", false, "run a scenario headless, print what was seen, exit 1 if it was not as expected")
 	f.BoolVar(&o.json, "json", false, "with -check: print JSON")
 	f.StringVar(&o.service, "service", "", "run one service alone, on PORT from the environment or its default; callees by URL in e.g. USERS_URL")
-	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: no-breaker")
+	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: "+strings.Join(shop.Sabotages(), ", "))
 	f.StringVar(&o.data, "data", "", "`directory` of the stores, a directory per service; without it a temporary one, removed at the end")
 	f.BoolVar(&o.procs, "procs", false, "a process per service")
 	f.StringVar(&o.saga, "saga", "orchestration", "orders by orchestration or choreography")

@@ -29,11 +29,18 @@ type visitor struct {
 
 func visit(t *testing.T, test func(v visitor)) {
 	t.Helper()
+	visitWith(t, shop.Config{}, test)
+}
+
+// visitWith visits a shop that is as c says, but for where it runs.
+func visitWith(t *testing.T, c shop.Config, test func(v visitor)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		preset, err := shop.FindPreset("fast")
 		require.NoError(t, err)
 		network := &wire.Pipe{}
-		s, err := shop.Start(shop.Config{Engines: shop.Engines{Network: network}, Preset: preset, Seed: 1})
+		c.Engines.Network, c.Preset, c.Seed = network, preset, 1
+		s, err := shop.Start(c)
 		require.NoError(t, err)
 		transport := &http.Transport{DialContext: network.DialContext}
 		v := visitor{t: t, shop: s, http: &http.Client{Transport: transport}}

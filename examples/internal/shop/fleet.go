@@ -59,7 +59,8 @@ func (s Service) replicaName(n int) string {
 func (s *Shop) backplane(svc Service) Service {
 	switch svc.Name {
 	case "broker":
-		svc.build = newBroker().Routes
+		s.broker = newBroker()
+		svc.build = broker.NewFront(s.broker).Routes
 	case "cache":
 		svc.build = l2.Routes(cachetest.NewCluster(s.config.Seed))
 	}
@@ -73,7 +74,7 @@ func (s *Shop) brief(r *replica) {
 		Name: r.Name, Service: r.Service.Name, Network: s.network, Peers: s.peersOf(r), Settings: s.config.Preset.Wire,
 		Stores: s.config.Engines.stores(r.Service.Name), Broker: broker.Dial, Cache: l2.Dial, Key: s.key,
 		Registry: s.URL("registry"), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
-		Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret, Collect: s.collect, Logger: s.config.Logger,
+		Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret, Collect: s.collect, Saga: s.config.Saga, Sabotage: s.config.Sabotage, Logger: s.config.Logger,
 	}
 }
 

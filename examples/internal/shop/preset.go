@@ -2,6 +2,9 @@ package shop
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
@@ -72,12 +75,20 @@ func (p Preset) Validate() error {
 	return nil
 }
 
-// sabotages break a pattern on purpose, to show that the checks see it.
+// sabotages break a pattern on purpose, to show that the checks see it. Some are a
+// setting; the others the services ask for by Node.Sabotaged.
 var sabotages = map[string]func(*Preset){
 	// Off by a setting that the library has, not by leaving the breaker out: it
 	// counts on, and the page shows what it would have opened at.
-	"no-breaker": func(p *Preset) { p.Wire.FailureRate = -1 },
+	"no-breaker":      func(p *Preset) { p.Wire.FailureRate = -1 },
+	"no-budget":       func(*Preset) {}, // package wire: retries without end
+	"no-compensation": func(*Preset) {}, // package orders: undos that do nothing
+	"no-idempotency":  func(*Preset) {}, // payments and inventory: every repeat is another one
+	"no-outbox":       func(*Preset) {}, // package wire: published once, in the hope that it arrives
 }
+
+// Sabotages are the names of what can be broken.
+func Sabotages() []string { return slices.Sorted(maps.Keys(sabotages)) }
 
 // Sabotage returns p with one pattern broken; the empty name breaks none.
 func (p Preset) Sabotage(name string) (Preset, error) {
@@ -86,7 +97,7 @@ func (p Preset) Sabotage(name string) (Preset, error) {
 	}
 	breakIt, ok := sabotages[name]
 	if !ok {
-		return p, fmt.Errorf("no sabotage %q; there is: no-breaker", name)
+		return p, fmt.Errorf("no sabotage %q; there are: %s", name, strings.Join(Sabotages(), ", "))
 	}
 	breakIt(&p)
 	return p, nil

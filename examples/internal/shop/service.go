@@ -41,29 +41,30 @@ type Service struct {
 // services is the table, outermost first; they stop in this order.
 var services = []Service{
 	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders", "payments", "inventory", "mailer", "cache"}, Entry: true, build: gateway.New},
-	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping"}, build: orders.New},
+	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping", "broker"}, build: orders.New},
 	{Name: "users", Port: 3000, Needs: []string{"broker", "cache"}, build: users.New},
 	{Name: "products", Port: 3002, Needs: []string{"cache"}, Replicas: 5, build: products.New},
 	{Name: "payments", Port: 3003, Needs: []string{"broker"}, build: payments.New},
-	{Name: "inventory", Port: 3004, build: inventory.New},
-	{Name: "shipping", Port: 3005, build: shipping.New},
+	{Name: "inventory", Port: 3004, Needs: []string{"broker"}, build: inventory.New},
+	{Name: "shipping", Port: 3005, Needs: []string{"broker"}, build: shipping.New},
 	{Name: "mailer", Port: 3006, Needs: []string{"broker"}, build: mailer.New},
-	{Name: "broker", Port: 3007, Backplane: true, build: func(n *wire.Node) (*http.ServeMux, error) { return newBroker().Routes(n) }},
+	{Name: "broker", Port: 3007, Backplane: true, build: func(n *wire.Node) (*http.ServeMux, error) { return broker.NewFront(newBroker()).Routes(n) }},
 	{Name: "cache", Port: 3008, Backplane: true, build: func(n *wire.Node) (*http.ServeMux, error) { return l2.Routes(cachetest.NewCluster(1))(n) }},
 	{Name: "registry", Port: 8500, build: registry.New},
 }
 
 // newBroker is a broker that knows all groups: whoever starts late misses nothing.
-func newBroker() *broker.Front {
+func newBroker() *messaging.Memory {
 	memory := messaging.NewMemory(messaging.Config{})
 	for topic, groups := range map[string][]string{
-		"user-events": {"payment-service"}, "email-queue": {"mailer"}, "email-queue.mailer.dead": {"mailer-dead"},
+		"user-events": {"payment-wallets"}, "email-queue": {"mailer"}, "email-queue.mailer.dead": {"mailer-dead"},
+		wire.OrderEvents: {"order-service", "payment-service", "inventory-service", "shipping-service", "trace"},
 	} {
 		for _, group := range groups {
 			memory.Declare(topic, group)
 		}
 	}
-	return broker.NewFront(memory)
+	return memory
 }
 
 // FindService returns the entry of that name.
@@ -83,7 +84,7 @@ func ServeAlone(ctx context.Context, svc Service, ln net.Listener, c Config, spe
 	c.Engines = c.Engines.withDefaults(c.Data)
 	n := wire.NewNode(wire.Config{
 		Name: spec.Name, Service: svc.Name, Network: wire.TCP{}, Peers: spec.Peers, Settings: c.Preset.Wire, Seed: c.Seed,
-		Entry: svc.Entry, Secret: spec.Secret, Key: spec.Key, Faults: spec.Faults, Switches: spec.Switches,
+		Entry: svc.Entry, Secret: spec.Secret, Key: spec.Key, Saga: c.Saga, Sabotage: c.Sabotage, Faults: spec.Faults, Switches: spec.Switches,
 		Stores: c.Engines.stores(svc.Name), Broker: broker.Dial, Cache: l2.Dial,
 		Collect: spec.Collect, Registry: spec.Registry, Check: spec.Check, CheckFor: spec.CheckFor, Logger: c.Logger,
 	})

@@ -35,12 +35,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/examples/internal/shop/check"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/saga/choreography"
 )
 
 // Config says what shop to run.
@@ -65,6 +67,8 @@ type Shop struct {
 	secret    string // between control and services; new in every run
 	key       []byte // that tokens are signed with
 	collect   string // where telemetry goes
+	broker    *messaging.Memory
+	trace     *choreography.Trace // nil with a coordinator
 	load      *load.Generator
 	collector *collect.Collector
 	checker   *check.Checker
@@ -106,6 +110,9 @@ func Start(c Config) (*Shop, error) {
 		return nil, err
 	}
 	c.Preset, c.Mode, c.Saga = preset, cmp.Or(c.Mode, "micro"), cmp.Or(c.Saga, "orchestration")
+	if err := orderEvents.Check(); err != nil {
+		return nil, err
+	}
 	c.Engines = c.Engines.withDefaults(c.Data)
 	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), scaling: make(chan struct{}, 1), control: control{switches: scenario.Switches()}}
 	_, _ = rand.Read(s.key) // never fails, says its documentation
@@ -181,6 +188,10 @@ func (s *Shop) run() {
 	s.loadDone.Go(func() { s.load.Run(loadCtx) })
 	s.wg.Go(func() { s.collector.Run(s.ctx) })
 	s.wg.Go(func() { s.checker.Run(s.ctx) })
+	if s.config.Saga == "choreography" {
+		s.trace = choreography.NewTrace(orderEvents, 0)
+		s.wg.Go(func() { _ = s.trace.Serve(s.ctx, s.broker) }) // ends with the shop
+	}
 	for _, r := range s.all() {
 		s.collector.SetService(r.Name, "unknown", r.addr, r.pid())
 		s.wg.Go(func() { s.watch(r) })

@@ -30,6 +30,8 @@ type Front struct {
 	mu      sync.Mutex
 	members map[string]*member
 	running context.Context // of the node; nil before and after its life
+	deliver func(topic string) (copies, behind int)
+	back    []*heldBack
 	wg      sync.WaitGroup
 }
 
@@ -57,6 +59,9 @@ func (f *Front) Routes(n *wire.Node) (*http.ServeMux, error) {
 		f.wg.Wait()
 		return ctx.Err()
 	})
+	f.mu.Lock()
+	f.deliver = n.Deliver
+	f.mu.Unlock()
 	mux := http.NewServeMux()
 	mux.Handle("POST /messages", wire.Handler(f.publish))
 	mux.Handle("POST /members", wire.Handler(f.join))
@@ -71,7 +76,7 @@ func (f *Front) publish(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &msgs); err != nil {
 		return err
 	}
-	err := f.memory.Publish(r.Context(), msgs...)
+	err := f.spread(r.Context(), msgs)
 	if errors.Is(err, messaging.ErrInvalid) {
 		return wire.Invalid(err.Error())
 	}
@@ -148,6 +153,9 @@ func (f *Front) join(w http.ResponseWriter, r *http.Request) error {
 	f.members[id] = m
 	sub := messaging.Subscription{
 		Topics: s.Topics, Group: s.Group, DeadLetter: s.DeadLetter, Concurrency: s.Concurrency, MaxAttempts: s.MaxAttempts,
+		// At most a second: what waits for a service that was away is not to wait on for
+		// half a minute when it is back.
+		Backoff: func(attempt int) time.Duration { return min(100*time.Millisecond<<min(attempt-1, 10), time.Second) },
 	}
 	f.wg.Go(func() {
 		_ = f.memory.Subscribe(ctx, sub, m.handle) // ends with ctx, or at once if sub breaks a rule: the member is gone

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,8 +21,9 @@ type Item struct {
 
 // Load is the stock of one order.
 type Load struct {
-	Order string `json:"orderId"`
-	Items []Item `json:"items"`
+	Order string          `json:"orderId"`
+	Items []Item          `json:"items"`
+	About json.RawMessage `json:"about,omitempty"` // in a choreography: the order, passed on
 }
 
 // The events.
@@ -40,6 +42,11 @@ type (
 	StockConfirmed struct{ Load }
 	// StockReturned takes them in again.
 	StockReturned struct{ Load }
+	// StockRefused says that it is not there.
+	StockRefused struct {
+		Order  string `json:"orderId"`
+		Reason string `json:"reason"`
+	}
 	// StockVoided says that an order was given up before its reservation came.
 	StockVoided struct {
 		Order string `json:"orderId"`
@@ -61,9 +68,13 @@ func (e Load) EventTags() []string {
 // EventTags is empty: nothing has moved.
 func (StockVoided) EventTags() []string { return nil }
 
+// EventTags is empty as well.
+func (StockRefused) EventTags() []string { return nil }
+
 var codec = eventsource.NewCodec(map[string]Event{
 	"StockAdded": StockAdded{}, "StockReserved": StockReserved{}, "StockReleased": StockReleased{},
 	"StockConfirmed": StockConfirmed{}, "StockReturned": StockReturned{}, "StockVoided": StockVoided{},
+	"StockRefused": StockRefused{},
 })
 
 // Level is the stock of one kind. Initial + Added = OnHand + Reserved + Shipped.
@@ -149,6 +160,7 @@ const (
 	confirmed status = "confirmed"
 	returned  status = "returned"
 	voided    status = "voided"
+	refused   status = "refused"
 )
 
 // order is how far the stock of one order is.
@@ -160,8 +172,9 @@ type order struct {
 // move is what is wanted of an order's stock; back means released or returned,
 // whichever undoes what was done.
 type move struct {
-	order string
-	back  bool
+	order   string
+	back    bool
+	refusal string // not empty: it was never reserved, for this reason
 }
 
 // orders decides about the stock of one order, by its stream.
@@ -173,6 +186,8 @@ func evolveOrder(o order, e Event) order {
 		return order{e.Load, reserved}
 	case StockVoided:
 		o.status = voided
+	case StockRefused:
+		o.status = refused
 	case StockReleased:
 		o.status = released
 	case StockConfirmed:
@@ -187,6 +202,11 @@ func evolveOrder(o order, e Event) order {
 // done is done, and a way back without a way there leaves a void.
 func decideOrder(o order, m move) ([]Event, error) {
 	switch {
+	case m.refusal != "":
+		if o.status == none {
+			return []Event{StockRefused{m.order, m.refusal}}, nil
+		}
+		return nil, nil
 	case m.back && o.status == none:
 		return []Event{StockVoided{m.order}}, nil
 	case m.back && o.status == reserved:

@@ -20,7 +20,7 @@ import (
 // P-9 is for flash sales and has nothing.
 const (
 	kinds   = 8
-	initial = 100_000
+	initial = 1_000_000
 )
 
 const (
@@ -33,6 +33,8 @@ type Service struct {
 	log    wire.Events
 	levels *wire.Model[Event, levels]
 	locks  locks
+
+	careless bool // sabotage: every repeat is a command of its own
 }
 
 // New returns the service's routes. It calls nobody.
@@ -41,13 +43,16 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{log: log}
+	s := &Service{log: log, careless: n.Sabotaged("no-idempotency")}
 	for i := range kinds {
 		if err := s.seed("P-" + strconv.Itoa(i+1)); err != nil {
 			return nil, err
 		}
 	}
 	s.levels = wire.NewModel(n, "stock", log, codec, levels{}, func(l levels, _ eventsource.Recorded, e Event) levels { return l.evolve(e) })
+	if n.Choreographed() {
+		n.React("inventory-service", log, []string{"StockReserved", "StockRefused", "StockReleased", "StockConfirmed"}, s.react)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("POST /reservations", wire.Handler(s.reserve))
 	mux.Handle("POST /reservations/{order}/confirm", wire.Handler(s.confirm))
@@ -85,6 +90,9 @@ func (s *Service) reserve(w http.ResponseWriter, r *http.Request) error {
 	scope := eventsource.Scope{
 		Stream: in.Order, Within: within(in.Items), Key: r.Header.Get("Idempotency-Key"),
 		Conditions: []eventsource.Condition{eventsource.NoStream(in.Order)},
+	}
+	if s.careless {
+		scope.Key, scope.Conditions = "", nil
 	}
 	unlock, err := s.locks.lock(r.Context(), in.Items)
 	if err != nil {

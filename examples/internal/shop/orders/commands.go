@@ -79,7 +79,7 @@ const maxUnfinished = 1000
 // which an order exists or does not. Whatever dies behind it, the order goes on.
 func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err error) {
 	unfinished := 0
-	s.book.View(func(b *book, _ eventsource.Position) { unfinished = b.pending })
+	s.book.View(func(b *book, _ eventsource.Position) { unfinished = len(b.pending) })
 	if unfinished >= maxUnfinished {
 		p := wire.NewProblem(http.StatusServiceUnavailable, "busy", "too many orders are on their way")
 		p.RetryAfter, p.GaveUp = time.Second, "orders"
@@ -91,6 +91,12 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	prices, perr := s.prices(ctx, c.Items)
 	if p, ok := errors.AsType[*wire.Problem](perr); ok {
 		return t, p // an unknown kind; trouble with products is no reason to refuse an order
+	}
+	if s.choreographed {
+		if perr != nil {
+			return t, wire.Unavailable("products", perr)
+		}
+		return s.begin(ctx, c, prices)
 	}
 	_, _, err = s.sagas.Get(ctx, c.ID)
 	t.Replayed = err == nil
@@ -120,14 +126,11 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	return t, err
 }
 
-// forAnswer is what is kept back of a caller's time for the answer itself.
-const forAnswer = 20 * time.Millisecond
-
-// await returns at the ring, after d, or so early before the end of ctx that there is
-// time left to say how the order stands.
+// await returns at the ring, after d, or shortly before the end of ctx: in time to say
+// how things stand.
 func await(ctx context.Context, d time.Duration, rung <-chan struct{}) {
-	if deadline, ok := ctx.Deadline(); ok {
-		d = min(d, time.Until(deadline)-forAnswer)
+	if end, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(end)-100*time.Millisecond)
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -1,8 +1,10 @@
 package orders
 
 import (
+	"cmp"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
 )
@@ -84,7 +86,8 @@ func evolve(o Order, e Event) Order {
 	case OrderConfirmed:
 		o.Status = confirmed
 	case OrderRejected:
-		o.User, o.Status, o.Reason = e.User, rejected, e.Reason
+		o.Status, o.Reason = rejected, e.Reason
+		o.User = cmp.Or(o.User, e.User) // given up before it was created
 	case OrderReturned:
 		o.Status = returned
 	}
@@ -128,12 +131,14 @@ var decider = eventsource.Decider[Event, Event, Order]{
 type book struct {
 	orders  map[string]*Order
 	byUser  map[int][]string
-	pending int
-	decided func(id string) // told when an order is no longer pending
+	pending map[string]time.Time // since when
+	decided func(id string)      // told when an order is no longer pending
+
+	confirmed, rejected int // ever
 }
 
 func newBook(decided func(string)) *book {
-	return &book{orders: map[string]*Order{}, byUser: map[int][]string{}, decided: decided}
+	return &book{orders: map[string]*Order{}, byUser: map[int][]string{}, pending: map[string]time.Time{}, decided: decided}
 }
 
 func (b *book) evolve(r eventsource.Recorded, e Event) *book {
@@ -149,10 +154,16 @@ func (b *book) evolve(r eventsource.Recorded, e Event) *book {
 		b.byUser[o.User] = append(b.byUser[o.User], o.ID)
 	}
 	switch {
-	case o.Status == pending && was != pending:
-		b.pending++
-	case o.Status != pending && was == pending:
-		b.pending--
+	case o.Status == was:
+	case o.Status == pending:
+		b.pending[o.ID] = r.Time
+	case o.Status == confirmed:
+		b.confirmed++
+	case o.Status == rejected:
+		b.rejected++
+	}
+	if o.Status != pending {
+		delete(b.pending, o.ID)
 	}
 	if o.Status != pending && b.decided != nil {
 		b.decided(o.ID)

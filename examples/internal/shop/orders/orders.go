@@ -41,6 +41,8 @@ type Service struct {
 	sagas             *saga.Saga[Purchase]
 	commands, queries *cqrs.Bus
 	bells             bells
+	choreographed     bool
+	careless          bool // sabotage: nothing is undone
 }
 
 // New returns the service's routes. It calls users, products, payments, inventory
@@ -49,7 +51,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	s := &Service{
 		node: n, users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
-		commands: cqrs.New(), queries: cqrs.New(),
+		commands: cqrs.New(), queries: cqrs.New(), choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
 	}
 	var err error
 	if s.log, err = n.Open("events"); err != nil {
@@ -58,6 +60,9 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	s.book = wire.NewModel(n, "orders", s.log, codec, newBook(s.bells.ring), (*book).evolve)
 	if err := s.coordinate(n); err != nil {
 		return nil, err
+	}
+	if s.choreographed {
+		n.React("order-service", s.log, []string{"OrderCreated", "OrderConfirmed", "OrderRejected"}, s.react)
 	}
 	s.register()
 	mux := http.NewServeMux()
@@ -272,7 +277,11 @@ func (s *Service) coordinate(n *wire.Node) error {
 	}
 	s.coordinator = c
 	n.Go("sagas", func(ctx context.Context) error { return c.Serve(ctx) })
-	n.Section("sagas", s.stand)
+	if s.choreographed {
+		n.Section("sagas", s.conversations)
+	} else {
+		n.Section("sagas", s.stand)
+	}
 	return nil
 }
 

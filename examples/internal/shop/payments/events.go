@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"encoding/json"
 	"errors"
 	"strconv"
 
@@ -35,17 +36,24 @@ type (
 	PaymentCaptured struct{ Payment }
 	// PaymentRefunded gives back what was taken.
 	PaymentRefunded struct{ Payment }
+	// PaymentRefused says that the money is not there.
+	PaymentRefused struct {
+		Order  string `json:"orderId"`
+		Reason string `json:"reason"`
+	}
 	// PaymentVoided says that an order was given up before its reservation came.
 	PaymentVoided struct {
 		Order string `json:"orderId"`
 	}
 )
 
-// Payment is the money of one order.
+// Payment is the money of one order. In a choreography it passes on what the order is
+// about: whoever reacts to it next asks nobody.
 type Payment struct {
-	Order string `json:"orderId"`
-	User  int    `json:"userId"`
-	Cents int64  `json:"amountCents"`
+	Order string          `json:"orderId"`
+	User  int             `json:"userId"`
+	Cents int64           `json:"amountCents"`
+	About json.RawMessage `json:"about,omitempty"`
 }
 
 // EventTags tells by which wallet an event is found, whatever stream it is in.
@@ -63,12 +71,16 @@ func (e Payment) EventTags() []string { return wallet(e.User) }
 // EventTags is empty: no money has moved.
 func (PaymentVoided) EventTags() []string { return nil }
 
+// EventTags is empty as well.
+func (PaymentRefused) EventTags() []string { return nil }
+
 func wallet(user int) []string { return []string{"wallet:" + strconv.Itoa(user)} }
 
 var codec = eventsource.NewCodec(map[string]Event{
 	"AccountCreated": AccountCreated{}, "MoneyDeposited": MoneyDeposited{}, "MoneyWithdrawn": MoneyWithdrawn{},
 	"PaymentReserved": PaymentReserved{}, "PaymentReleased": PaymentReleased{}, "PaymentCaptured": PaymentCaptured{},
 	"PaymentRefunded": PaymentRefunded{}, "PaymentVoided": PaymentVoided{},
+	"PaymentRefused": PaymentRefused{},
 })
 
 // Wallet is the money of one user, the state that spending is decided on.
@@ -148,12 +160,14 @@ const (
 	captured status = "captured"
 	refunded status = "refunded"
 	voided   status = "voided"
+	refused  status = "refused"
 )
 
 // move is what is wanted of an order's payment.
 type move struct {
-	order string
-	to    status
+	order  string
+	to     status
+	reason string // of a refusal
 }
 
 var errMove = errors.New("not in a state for this")
@@ -167,6 +181,8 @@ func evolveOrder(o order, e Event) order {
 		return order{e.Payment, reserved}
 	case PaymentVoided:
 		o.status = voided
+	case PaymentRefused:
+		o.status = refused
 	case PaymentReleased:
 		o.status = released
 	case PaymentCaptured:
@@ -184,6 +200,8 @@ func decideOrder(o order, m move) ([]Event, error) {
 	switch {
 	case o.status == m.to, m.to == released && (o.status == voided || o.status == refunded):
 		return nil, nil
+	case m.to == refused && o.status == none:
+		return []Event{PaymentRefused{m.order, m.reason}}, nil
 	case m.to == released && o.status == none:
 		return []Event{PaymentVoided{m.order}}, nil
 	case m.to == released && o.status == reserved:

@@ -31,6 +31,8 @@ const maxCents = 100_000_000
 type Service struct {
 	log    wire.Events
 	ledger *wire.Model[Event, *ledger]
+
+	careless bool // sabotage: every repeat is a command of its own
 }
 
 // New returns the service's routes. It calls nobody but the broker.
@@ -39,16 +41,19 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{log: log}
+	s := &Service{log: log, careless: n.Sabotaged("no-idempotency")}
 	s.ledger = wire.NewModel(n, "ledger", log, codec, newLedger(), (*ledger).book)
 	for user := 1; user <= 2; user++ { // Alice and Bob, who never sign up
 		if err := s.open(context.Background(), user); err != nil {
 			return nil, err
 		}
 	}
-	sub := messaging.Subscription{Topics: []string{"user-events"}, Group: "payment-service"}
+	sub := messaging.Subscription{Topics: []string{"user-events"}, Group: "payment-wallets"}
 	broker := n.Broker()
 	n.Go("user-events", func(ctx context.Context) error { return broker.Subscribe(ctx, sub, s.welcome) })
+	if n.Choreographed() {
+		n.React("payment-service", log, []string{"PaymentReserved", "PaymentRefused", "PaymentReleased", "PaymentCaptured"}, s.react)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("POST /reservations", wire.Handler(s.reserve))
 	mux.Handle("POST /reservations/{order}/capture", wire.Handler(s.capture))
@@ -105,6 +110,9 @@ func (s *Service) reserve(w http.ResponseWriter, r *http.Request) error {
 		Stream: in.Order, Within: ofWallet(in.User), Key: r.Header.Get("Idempotency-Key"),
 		Conditions: []eventsource.Condition{eventsource.NoStream(in.Order)},
 	}
+	if s.careless {
+		scope.Key, scope.Conditions = "", nil
+	}
 	_, err := wallets.Handle(r.Context(), s.log, codec, scope, spend{PaymentReserved{in}, in.Cents})
 	if err != nil {
 		return refusal(err)
@@ -130,11 +138,11 @@ func refusal(err error) error {
 }
 
 func (s *Service) capture(w http.ResponseWriter, r *http.Request) error {
-	return s.move(w, r, move{r.PathValue("order"), captured})
+	return s.move(w, r, move{order: r.PathValue("order"), to: captured})
 }
 
 func (s *Service) release(w http.ResponseWriter, r *http.Request) error {
-	return s.move(w, r, move{r.PathValue("order"), released})
+	return s.move(w, r, move{order: r.PathValue("order"), to: released})
 }
 
 func (s *Service) refund(w http.ResponseWriter, r *http.Request) error {
@@ -147,7 +155,7 @@ func (s *Service) refund(w http.ResponseWriter, r *http.Request) error {
 	if in.Order == "" {
 		return wire.Invalid("orderId is missing", "orderId")
 	}
-	return s.move(w, r, move{in.Order, refunded})
+	return s.move(w, r, move{order: in.Order, to: refunded})
 }
 
 // move brings an order's money into another state.

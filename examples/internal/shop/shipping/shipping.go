@@ -5,12 +5,15 @@
 package shipping
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
 
 	"github.com/keelson-go/keelson/eventsource"
+	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
@@ -97,11 +100,35 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 		return nil, err
 	}
 	s := &service{log}
+	if n.Choreographed() {
+		n.React("shipping-service", log, []string{"ShipmentCreated"}, s.react)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("POST /shipments", wire.Handler(s.create))
 	mux.Handle("GET /shipments/{order}", wire.Handler(s.get))
 	mux.Handle("DELETE /shipments/{order}", wire.Handler(s.recall))
 	return mux, nil
+}
+
+// react is this service's part of the choreography: it has one reaction, and no
+// refusal.
+func (s *service) react(ctx context.Context, d messaging.Delivery) error {
+	if wire.TypeOf(d) != "StockReserved" {
+		return nil
+	}
+	var stock struct {
+		About struct {
+			Address string `json:"address"`
+		} `json:"about"`
+	}
+	if err := json.Unmarshal(d.Body, &stock); err != nil {
+		return err
+	}
+	_, err := shipments.Handle(ctx, s.log, codec, wire.Reaction(d, "ship"), ShipmentCreated{d.Key, stock.About.Address})
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
 }
 
 func (s *service) create(w http.ResponseWriter, r *http.Request) error {

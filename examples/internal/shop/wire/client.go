@@ -207,7 +207,7 @@ func (c *Client) guarded(ctx context.Context, to *instance, try func(context.Con
 // policy is how r may be repeated.
 func (c *Client) policy(r Request) *retry.Policy {
 	once, safe := &c.once, &c.safe
-	if !c.node.On("budget", true) {
+	if !c.node.On("budget", true) || c.node.Sabotaged("no-budget") {
 		once, safe = &c.onceFree, &c.safeFree
 	}
 	if idempotent(r) {

@@ -50,6 +50,10 @@ func (n *Node) Broker() Broker {
 // between append and publish publishes when it is back.
 func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string) {
 	relay := messaging.Relay(name, q, n.Broker(), topic)
+	if n.Sabotaged("no-outbox") {
+		n.hope(name, log, relay)
+		return
+	}
 	relay.BatchSize = 64
 	relay.Lease = n.config.Settings.Lease
 	// The log is at hand and the broker is near: what waits should be gone a moment
@@ -62,6 +66,55 @@ func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string)
 	n.Go("relay "+name, func(ctx context.Context) error { return relay.Run(ctx, log, log) })
 	n.Section("outbox", func() any { return Entry{name, behind.Load()} })
 }
+
+// hope is what a Relay must not be: it publishes what comes from now on, once, and what
+// does not arrive is lost, as is all that happens while nobody publishes.
+func (n *Node) hope(name string, log Events, relay eventsource.Projection) {
+	n.Go("relay "+name, func(ctx context.Context) (err error) {
+		if relay.From, err = log.Head(ctx); err != nil {
+			return err
+		}
+		publish := relay.Apply
+		relay.Apply = func(ctx context.Context, b eventsource.Batch) error {
+			_ = publish(ctx, b) // this is the point
+			return nil
+		}
+		return relay.Run(ctx, log, eventsource.NewMemory())
+	})
+}
+
+// Deliver says what the faults in force do to the next message of a topic: how often it
+// is delivered, and how many later ones overtake it. For the broker.
+func (n *Node) Deliver(topic string) (copies, behind int) { return n.faults.Deliver(topic) }
+
+// OrderEvents is the topic of a choreography: what happens to orders, key order id.
+const OrderEvents = "order-events"
+
+// Choreographed reports whether orders are brought through by events, each service
+// reacting to those of others, and not by a coordinator.
+func (n *Node) Choreographed() bool { return n.config.Saga == "choreography" }
+
+// React takes part in the choreography: events of these types go from log to the topic,
+// and what others publish comes to handle, until it succeeds, in order for each order.
+func (n *Node) React(group string, log Events, types []string, handle messaging.Handler) {
+	n.Relay(OrderEvents, log, eventsource.Query{{Types: types}}, OrderEvents)
+	broker := n.Broker()
+	sub := messaging.Subscription{Topics: []string{OrderEvents}, Group: group, Concurrency: 16, MaxAttempts: -1}
+	n.Go(group, func(ctx context.Context) error { return broker.Subscribe(ctx, sub, handle) })
+}
+
+// Reaction is the scope of what a service decides because of an event: keyed by the
+// event and the name of the reaction, so that a repeat is answered from the log, and
+// with the audit data by which a conversation is traced.
+func Reaction(d messaging.Delivery, name string) eventsource.Scope {
+	return eventsource.Scope{
+		Stream: d.Key, Key: d.ID + "/" + name,
+		Meta: map[string]string{"correlation": d.Key, "causation": d.ID},
+	}
+}
+
+// TypeOf is the type of the event that a message is.
+func TypeOf(d messaging.Delivery) string { return d.Headers["keelson-type"] }
 
 // Open opens the log called part of this service. The node closes it, and shows
 // it at GET /log?part=.

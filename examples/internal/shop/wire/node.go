@@ -28,6 +28,8 @@ type Config struct {
 	Peers    map[string][]Instance // where each callee is to be found at first
 	Settings Settings
 	Seed     uint64
+	Saga     string                                // "choreography", or by a coordinator
+	Sabotage string                                // the pattern to break on purpose; empty is none
 	Entry    bool                                  // faces clients: their claims on time, trace and tries are not believed
 	Secret   string                                // of this run; empty closes /_control
 	Faults   fault.Orders                          // in force from the first request on
@@ -145,6 +147,9 @@ func (n *Node) connect(to Instance, limit time.Duration) *instance {
 
 // Network is how this node dials.
 func (n *Node) Network() Network { return n.config.Network }
+
+// Sabotaged reports whether a pattern is to be broken on purpose.
+func (n *Node) Sabotaged(pattern string) bool { return n.config.Sabotage == pattern }
 
 // Name is that of this instance.
 func (n *Node) Name() string { return n.config.Name }
