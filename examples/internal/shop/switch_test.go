@@ -30,6 +30,7 @@ func rejected(s collect.State) (n float64) {
 	_ = json.Unmarshal(s.Breakers["gateway/products-1"], &b) // 0 shows as 0
 	return b.Rejected
 }
+
 func asked(layer string) func(collect.State) float64 {
 	return func(s collect.State) float64 { return float64(s.Cache[layer].Hits + s.Cache[layer].Misses) }
 }
