@@ -61,10 +61,22 @@ func (g *Generator) do(ctx context.Context, c call, n uint64) Counts {
 			return Counts{Broken: 1} // a 2xx that cannot be read is no answer
 		}
 	}
+	if resp.StatusCode >= 300 {
+		rec.Problem = problem(body)
+	}
 	rec.Type, rec.Code, rec.Order, rec.Status, rec.Version = outcome(resp), resp.StatusCode, a.order(), a.Status, a.Data.Version
 	g.history.add(rec)
 	g.learn(ctx, c, resp.StatusCode, a, rec.Floor)
 	return judge(c, resp, a)
+}
+
+// problem is what an error answer says of itself, in few words.
+func problem(body []byte) string {
+	var p struct{ Type, Detail string }
+	if json.Unmarshal(body, &p) != nil {
+		return "not a problem document"
+	}
+	return p.Type + ": " + p.Detail
 }
 
 // exchange sends the request and reads the whole answer.

@@ -28,6 +28,7 @@ type Record struct {
 	Order   string  `json:"order,omitempty"`
 	Status  string  `json:"status,omitempty"` // of the order
 	Code    int     `json:"code,omitempty"`   // of the answer
+	Problem string  `json:"problem,omitempty"`
 	SKU     string  `json:"sku,omitempty"`
 	Version int64   `json:"version,omitempty"` // of the article
 	Floor   int64   `json:"floor,omitempty"`   // on invoke: what this customer had been shown before
