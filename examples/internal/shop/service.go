@@ -42,7 +42,7 @@ type Service struct {
 var services = []Service{
 	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders", "payments", "inventory", "mailer", "cache"}, Entry: true, build: gateway.New},
 	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping", "broker"}, build: orders.New},
-	{Name: "users", Port: 3000, Needs: []string{"broker", "cache"}, build: users.New},
+	{Name: "users", Port: 3000, Needs: []string{"broker", "cache", "mailer"}, build: users.New},
 	{Name: "products", Port: 3002, Needs: []string{"cache"}, Replicas: 5, build: products.New},
 	{Name: "payments", Port: 3003, Needs: []string{"broker"}, build: payments.New},
 	{Name: "inventory", Port: 3004, Needs: []string{"broker"}, build: inventory.New},

@@ -40,7 +40,8 @@ type Service struct {
 	commands, queries *cqrs.Bus
 	bells             bells
 	choreographed     bool
-	careless          bool // sabotage: nothing is undone
+	on                func(name string, absent bool) bool // switches
+	careless          bool                                // sabotage: nothing is undone
 }
 
 // New returns the service's routes. It calls users, products, payments, inventory
@@ -49,7 +50,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	s := &Service{
 		users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
-		commands: cqrs.New(), queries: cqrs.New(), choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
+		commands: cqrs.New(), queries: cqrs.New(), choreographed: n.Choreographed(), on: n.On, careless: n.Sabotaged("no-compensation"),
 	}
 	var err error
 	if s.log, err = n.Open("events"); err != nil {

@@ -2,6 +2,7 @@ package products
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -12,9 +13,13 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// layers are the caches before the store, and the store's own limit.
+// layers are the caches before the store, and the store's own limit. Each can be
+// switched off, to see what it is good for.
 type layers struct {
+	on      func(name string, absent bool) bool
 	shared  *cache.Cache[string, Product] // L1, and L2 behind it
+	local   *cache.Cache[string, Product] // L1 alone, while L2 is off
+	remote  *cache.Cache[string, Product] // L2 alone, while L1 is off
 	queries *cache.Cache[string, Product]
 	places  *limit.Concurrency
 	catalog *wire.Model[Event, catalog]
@@ -30,8 +35,8 @@ const (
 func newLayers(n *wire.Node, c *wire.Model[Event, catalog]) (l *layers, err error) {
 	settings := n.Settings()
 	l = &layers{
-		catalog: c,
-		places:  limit.NewConcurrency(limit.ConcurrencyConfig{Name: "store", Max: readers, Queue: queue}),
+		catalog: c, on: n.On,
+		places: limit.NewConcurrency(limit.ConcurrencyConfig{Name: "store", Max: readers, Queue: queue}),
 	}
 	l.queries, err = cache.New(cache.Config[string, Product]{
 		MaxEntries: 1000, CountHits: true,
@@ -41,24 +46,54 @@ func newLayers(n *wire.Node, c *wire.Model[Event, catalog]) (l *layers, err erro
 	if err != nil {
 		return nil, err
 	}
-	remote, bus := n.Cache()
-	l.shared, err = cache.New(cache.Config[string, Product]{
+	config := cache.Config[string, Product]{
 		MaxEntries: 1000, CountHits: true,
 		Policy: cache.Policy{
 			TTL: settings.SharedTTL, LocalTTL: settings.LocalTTL, NotFoundTTL: settings.QueryTTL,
 			// A price of ten minutes ago, labelled as such, is better than none.
 			StaleIfError: 10 * time.Minute, LoadTimeout: settings.PerTry,
 		},
-		Load:   func(ctx context.Context, sku string) (Product, error) { return l.queries.Get(ctx, sku) },
-		Remote: remote, Bus: bus, RemoteTimeout: settings.PerTry / 4,
-		OnEvent: func(e cache.Event) { n.Tell("cache", told{string(e.Kind), e.Key, e.Count}) },
-	})
-	if err != nil {
-		return nil, err
+		Load:          l.query,
+		RemoteTimeout: settings.PerTry / 4,
+		OnEvent:       func(e cache.Event) { n.Tell("cache", told{string(e.Kind), e.Key, e.Count}) },
 	}
-	n.Own(l.queries, l.shared)
+	remote, bus := n.Cache()
+	local := config
+	local.Bus = bus
+	local.Policy.TTL = settings.LocalTTL
+	config.Remote, config.Bus = remote, bus
+	only := config
+	only.Policy.LocalTTL = time.Nanosecond
+	for c, to := range map[*cache.Config[string, Product]]**cache.Cache[string, Product]{&config: &l.shared, &local: &l.local, &only: &l.remote} {
+		if *to, err = cache.New(*c); err != nil {
+			return nil, err
+		}
+		n.Own(*to)
+	}
+	n.Own(l.queries)
 	n.Section("cache", func() any { return wire.Entry{Name: n.Name(), Value: l.stats()} })
 	return l, nil
+}
+
+// front is the cache that requests ask; nil while both L1 and L2 are off.
+func (l *layers) front() *cache.Cache[string, Product] {
+	switch l1, l2 := l.on("l1", true), l.on("l2", true); {
+	case l1 && l2:
+		return l.shared
+	case l1:
+		return l.local
+	case l2:
+		return l.remote
+	}
+	return nil
+}
+
+// query is what is behind L1 and L2.
+func (l *layers) query(ctx context.Context, sku string) (Product, error) {
+	if !l.on("query-cache", true) {
+		return l.read(ctx, sku)
+	}
+	return l.queries.Get(ctx, sku)
 }
 
 // told is a cache.Event in words.
@@ -69,7 +104,9 @@ type told struct {
 }
 
 func (l *layers) stats() map[string]any {
-	return map[string]any{"shared": l.shared.Stats(), "query": l.queries.Stats(), "store": l.places.Stats()}
+	return map[string]any{
+		"shared": l.shared.Stats(), "local": l.local.Stats(), "remote": l.remote.Stats(), "query": l.queries.Stats(), "store": l.places.Stats(),
+	}
 }
 
 // origin is where a load has got to; it travels in the ctx of the one who caused it.
@@ -98,8 +135,30 @@ func (l *layers) read(ctx context.Context, sku string) (Product, error) {
 // one finds a product, wherever it is.
 func (l *layers) one(ctx context.Context, sku string) (Answer, error) {
 	o := &origin{}
-	e, err := l.shared.GetEntry(context.WithValue(ctx, originKey{}, o), sku)
+	ctx = context.WithValue(ctx, originKey{}, o)
+	front := l.front()
+	switch {
+	case front == nil:
+		p, err := l.query(ctx, sku)
+		return provenance(cache.Entry[Product]{Value: p}, o), err
+	case !l.on("coalescing", true):
+		return l.alone(ctx, front, sku, o)
+	}
+	e, err := front.GetEntry(ctx, sku)
 	return provenance(e, o), err
+}
+
+// alone is what a cache does that lets each miss read for itself, as one would write
+// it by hand: with a thousand readers of a key that is missing, a thousand times.
+func (l *layers) alone(ctx context.Context, front *cache.Cache[string, Product], sku string, o *origin) (Answer, error) {
+	if e, err := front.Lookup(ctx, sku); err == nil && !e.Stale {
+		return provenance(e, o), nil
+	}
+	p, err := l.read(ctx, sku)
+	if err == nil {
+		_ = front.Set(ctx, sku, p) // what cannot be kept is read again
+	}
+	return provenance(cache.Entry[Product]{Value: p}, o), err
 }
 
 // provenance says where an entry comes from.
@@ -125,7 +184,18 @@ func (l *layers) many(ctx context.Context, skus []string) ([]Answer, error) {
 	if len(skus) == 0 {
 		return out, nil
 	}
-	found, err := l.shared.GetMany(ctx, skus)
+	front := l.front()
+	if front == nil || !l.on("coalescing", true) {
+		for _, sku := range skus {
+			if a, err := l.one(ctx, sku); err == nil {
+				out = append(out, a)
+			} else if !errors.Is(err, cache.ErrNotFound) {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	found, err := front.GetMany(ctx, skus)
 	if err != nil && len(found) == 0 {
 		return nil, err
 	}
@@ -135,7 +205,7 @@ func (l *layers) many(ctx context.Context, skus []string) ([]Answer, error) {
 			continue
 		}
 		a := Answer{Data: p, Source: "store", Layer: "store"}
-		if e, ok := l.shared.Peek(sku); ok && e.Value.Version == p.Version {
+		if e, ok := front.Peek(sku); ok && e.Value.Version == p.Version {
 			a.Source, a.Layer, a.Stale, a.AgeMs = "cache", "l1", e.Stale, float64(e.Age)/float64(time.Millisecond)
 		}
 		out = append(out, a)
@@ -148,7 +218,11 @@ func (l *layers) fresh(ctx context.Context, sku string) (Answer, error) {
 	if err := l.queries.Invalidate(ctx, sku); err != nil {
 		return Answer{}, err
 	}
-	p, err := l.shared.Refresh(ctx, sku)
+	front := l.front()
+	if front == nil {
+		return l.one(ctx, sku)
+	}
+	p, err := front.Refresh(ctx, sku)
 	return Answer{Data: p, Source: "store", Layer: "store"}, err
 }
 
@@ -157,5 +231,7 @@ func (l *layers) invalidate(ctx context.Context, sku string) error {
 	if err := l.queries.Invalidate(ctx, sku); err != nil { // before what it would fill again
 		return err
 	}
-	return l.shared.Invalidate(ctx, sku)
+	// All of them, whichever is asked now: one that is switched on again must not come
+	// back with what it had.
+	return errors.Join(l.local.Invalidate(ctx, sku), l.remote.Invalidate(ctx, sku), l.shared.Invalidate(ctx, sku))
 }

@@ -270,6 +270,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// lag is how far a replica is behind while the switch replica-lag is on.
+const lag = 3 * time.Second
+
 // follow copies the writer's log, from where the copy ends, for ever. An event keeps
 // its id, so one that comes twice is there once; and what it says of a product is
 // taken out of the caches here, where it may have been put after the writer had
@@ -285,6 +288,9 @@ func (s *Service) follow(ctx context.Context, mirror *eventsource.Memory) error 
 		events, err := wire.ReadLog(answer.Body)
 		if err != nil {
 			return fmt.Errorf("log of the writer: %w", err)
+		}
+		if s.layers.on("replica-lag", false) && len(events) > 0 {
+			pause(ctx, lag)
 		}
 		for _, e := range events {
 			result, err := mirror.Append(ctx, []eventsource.Event{e})
