@@ -59,8 +59,8 @@ func (s Service) replicaName(n int) string {
 func (s *Shop) backplane(svc Service) Service {
 	switch svc.Name {
 	case "broker":
-		s.broker = newBroker()
-		svc.build = broker.NewFront(s.broker).Routes
+		memory := newBroker()
+		s.topics, svc.build = memory, broker.NewFront(memory).Routes
 	case "cache":
 		svc.build = l2.Routes(cachetest.NewCluster(s.config.Seed))
 	}
@@ -72,7 +72,7 @@ func (s *Shop) backplane(svc Service) Service {
 func (s *Shop) brief(r *replica) {
 	r.config = wire.Config{
 		Name: r.Name, Service: r.Service.Name, Network: s.network, Peers: s.peersOf(r), Settings: s.config.Preset.Wire,
-		Stores: s.config.Engines.stores(r.Service.Name), Broker: broker.Dial, Cache: l2.Dial, Key: s.key,
+		Stores: s.config.Engines.stores(r.Service.Name), Broker: s.config.Engines.Broker, Cache: s.config.Engines.Cache, Key: s.key,
 		Registry: s.URL("registry"), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
 		Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret, Collect: s.collect, Saga: s.config.Saga, Sabotage: s.config.Sabotage, Logger: s.config.Logger,
 	}

@@ -85,7 +85,7 @@ func ServeAlone(ctx context.Context, svc Service, ln net.Listener, c Config, spe
 	n := wire.NewNode(wire.Config{
 		Name: spec.Name, Service: svc.Name, Network: wire.TCP{}, Peers: spec.Peers, Settings: c.Preset.Wire, Seed: c.Seed,
 		Entry: svc.Entry, Secret: spec.Secret, Key: spec.Key, Saga: c.Saga, Sabotage: c.Sabotage, Faults: spec.Faults, Switches: spec.Switches,
-		Stores: c.Engines.stores(svc.Name), Broker: broker.Dial, Cache: l2.Dial,
+		Stores: c.Engines.stores(svc.Name), Broker: c.Engines.Broker, Cache: c.Engines.Cache,
 		Collect: spec.Collect, Registry: spec.Registry, Check: spec.Check, CheckFor: spec.CheckFor, Logger: c.Logger,
 	})
 	mux, err := svc.build(n)

@@ -64,11 +64,11 @@ type Config struct {
 type Shop struct {
 	config    Config
 	network   wire.Network
-	secret    string // between control and services; new in every run
-	key       []byte // that tokens are signed with
-	collect   string // where telemetry goes
-	broker    *messaging.Memory
-	trace     *choreography.Trace // nil with a coordinator
+	secret    string               // between control and services; new in every run
+	key       []byte               // that tokens are signed with
+	collect   string               // where telemetry goes
+	topics    messaging.Subscriber // for control itself
+	trace     *choreography.Trace  // nil with a coordinator
 	load      *load.Generator
 	collector *collect.Collector
 	checker   *check.Checker
@@ -113,6 +113,7 @@ func Start(c Config) (*Shop, error) {
 	if err := orderEvents.Check(); err != nil {
 		return nil, err
 	}
+	foreign := c.Engines.Broker
 	c.Engines = c.Engines.withDefaults(c.Data)
 	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), scaling: make(chan struct{}, 1), control: control{switches: scenario.Switches()}}
 	_, _ = rand.Read(s.key) // never fails, says its documentation
@@ -121,6 +122,9 @@ func Start(c Config) (*Shop, error) {
 	if err := s.listen(); err != nil {
 		s.Close()
 		return nil, err
+	}
+	if foreign != nil {
+		s.topics = foreign(nil)
 	}
 	if err := s.startAll(); err != nil {
 		s.Close()
@@ -190,7 +194,7 @@ func (s *Shop) run() {
 	s.wg.Go(func() { s.checker.Run(s.ctx) })
 	if s.config.Saga == "choreography" {
 		s.trace = choreography.NewTrace(orderEvents, 0)
-		s.wg.Go(func() { _ = s.trace.Serve(s.ctx, s.broker) }) // ends with the shop
+		s.wg.Go(func() { _ = s.trace.Serve(s.ctx, s.topics) }) // ends with the shop
 	}
 	for _, r := range s.all() {
 		s.collector.SetService(r.Name, "unknown", r.addr, r.pid())
