@@ -69,6 +69,7 @@ type Shop struct {
 	collect   string               // where telemetry goes
 	topics    messaging.Subscriber // for control itself
 	trace     *choreography.Trace  // nil with a coordinator
+	monolith  *monolith            // nil unless the shop is one
 	load      *load.Generator
 	collector *collect.Collector
 	checker   *check.Checker
@@ -115,7 +116,14 @@ func Start(c Config) (*Shop, error) {
 	}
 	foreign := c.Engines.Broker
 	c.Engines = c.Engines.withDefaults(c.Data)
+	if c.Mode == "monolith" && (c.Procs || c.Saga != "orchestration") {
+		return nil, errors.New("a monolith is one process, and its orders need no saga")
+	}
 	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), scaling: make(chan struct{}, 1), control: control{switches: scenario.Switches()}}
+	if c.Mode == "monolith" {
+		s.monolith = &monolith{open: c.Engines.Events}
+		s.config.Engines.Events = s.monolith.events
+	}
 	_, _ = rand.Read(s.key) // never fails, says its documentation
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.http = &http.Client{Transport: &http.Transport{DialContext: s.network.DialContext, IdleConnTimeout: 5 * time.Second}}
@@ -159,7 +167,7 @@ func (s *Shop) listen() error {
 	}
 	s.collect = "http://" + ingest.Addr().String() + "/ingest"
 	for _, svc := range services {
-		if _, err := s.enlist(s.backplane(svc), 1); err != nil {
+		if _, err := s.enlist(s.adapt(svc), 1); err != nil {
 			ingest.Close()
 			return err
 		}
@@ -221,6 +229,9 @@ func (s *Shop) Close() {
 	s.http.CloseIdleConnections() // a connection without a request would hold up a shutdown
 	for _, r := range s.all() {
 		r.end(ctx)
+	}
+	if s.monolith != nil {
+		s.monolith.close()
 	}
 	if s.ingest != nil { // after the services, whose last words it takes
 		if s.ingest.Shutdown(ctx) != nil {

@@ -91,9 +91,12 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	if p, ok := errors.AsType[*wire.Problem](perr); ok {
 		return t, p // an unknown kind; trouble with products is no reason to refuse an order
 	}
-	if s.choreographed {
+	if s.choreographed || s.whole != nil {
 		if perr != nil {
 			return t, wire.Unavailable("products", perr)
+		}
+		if s.whole != nil {
+			return s.atOnce(ctx, c, prices)
 		}
 		return s.begin(ctx, c, prices)
 	}
