@@ -23,7 +23,8 @@ type options struct {
 	seed                                                               uint64
 	rps                                                                int
 	length                                                             time.Duration
-	check, json, open, procs, addrGiven                                bool
+	check, json, open, procs                                           bool
+	given                                                              map[string]bool // flags, by name
 }
 
 // parse reads the flags; what they name is looked up by resolve.
@@ -50,7 +51,8 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, err
 	}
 	// A default cannot be told from the same value given by hand in any other way.
-	f.Visit(func(fl *flag.Flag) { o.addrGiven = o.addrGiven || fl.Name == "addr" })
+	o.given = map[string]bool{}
+	f.Visit(func(fl *flag.Flag) { o.given[fl.Name] = true })
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
@@ -74,6 +76,9 @@ func (o *options) resolve() (preset shop.Preset, script scenario.Script, err err
 		if err = shop.CheckTargets(script); err != nil {
 			return preset, script, err
 		}
+		if err = o.adopt(script); err != nil {
+			return preset, script, err
+		}
 	}
 	switch {
 	case o.rps < 0 || o.rps > 2000:
@@ -82,7 +87,7 @@ func (o *options) resolve() (preset shop.Preset, script scenario.Script, err err
 		err = fmt.Errorf("-saga %s: want orchestration or choreography", o.saga)
 	case o.mode != "micro" && o.mode != "monolith":
 		err = fmt.Errorf("-mode %s: want micro or monolith", o.mode)
-	case o.service != "" && (o.scenario != "" || o.check || o.addrGiven || o.open):
+	case o.service != "" && (o.scenario != "" || o.check || o.given["addr"] || o.open):
 		err = errors.New("-service runs one service without page and load: -addr, -scenario, -check and -open go without it")
 	case o.check && o.scenario == "":
 		err = errors.New("-check needs -scenario: " + strings.Join(scenario.Names(), ", "))
@@ -96,6 +101,38 @@ func (o *options) resolve() (preset shop.Preset, script scenario.Script, err err
 		err = wire.CheckLoopback(o.addr)
 	}
 	return preset, script, err
+}
+
+// adopt sets what the script needs, unless the command line says otherwise.
+func (o *options) adopt(script scenario.Script) error {
+	for name, value := range script.Needs {
+		switch {
+		case o.given[name]: // checked below, as any other
+		case name == "saga":
+			o.saga = value
+		case name == "mode":
+			o.mode = value
+		case name == "procs":
+			o.procs = true
+		}
+	}
+	return shop.Config{Saga: o.saga, Mode: o.mode, Procs: o.procs}.Serves(script)
+}
+
+// repeat is the command that runs the same check again.
+func (o *options) repeat(script scenario.Script, length time.Duration) string {
+	command := fmt.Sprintf("go run ./examples/shop -check -scenario %s -for %v -preset %s -seed %d", script.Name, length, o.preset, o.seed)
+	for _, f := range []struct {
+		name, value, usual string
+	}{{"sabotage", o.sabotage, ""}, {"saga", o.saga, "orchestration"}, {"mode", o.mode, "micro"}} {
+		if f.value != f.usual {
+			command += " -" + f.name + " " + f.value
+		}
+	}
+	if o.procs {
+		command += " -procs"
+	}
+	return command
 }
 
 // keep makes the directory of the stores. What it returns ends the run: a temporary

@@ -112,7 +112,7 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	// Nobody has chosen 8080, so another port is as good; an address that was given
 	// is one that somebody will look at.
 	ln, err := wire.TCP{}.Listen(o.addr)
-	if err != nil && !o.addrGiven {
+	if err != nil && !o.given["addr"] {
 		ln, err = wire.TCP{}.Listen("127.0.0.1:0")
 	}
 	if err != nil {

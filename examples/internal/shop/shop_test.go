@@ -3,7 +3,9 @@ package shop_test
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +70,40 @@ func TestScenariosHoldInFakeTime(t *testing.T) {
 				}
 				require.True(t, len(result.Lamps) > 0)
 			}
+		})
+	}
+}
+
+// A21: whatever pattern is broken on purpose, a scenario that leans on it fails, and
+// says where. A check that stays green without the pattern would be no check.
+func TestEverySabotageFailsItsScenario(t *testing.T) {
+	lies := map[string]struct{ scenario, says string }{
+		"no-breaker":      {"payment-blackhole", "expect breakers.orders/payments.state = open within 2s of 5s"},
+		"no-budget":       {"retry-storm", "expect +retry.gateway/products.attempts <= 450 during 3s..11s"},
+		"no-compensation": {"flash-sale", "lamp orders"},
+		"no-idempotency":  {"payment-errors", "lamp orders"},
+		"no-outbox":       {"broker-down", "expect outbox.users > 10 within 9s of 6s"},
+	}
+	for _, sabotage := range shop.Sabotages() {
+		t.Run(sabotage, func(t *testing.T) {
+			lie, ok := lies[sabotage]
+			require.True(t, ok, "no scenario is known to fail")
+			result := inFakeTime(t, lie.scenario, sabotage, 1)
+			var failed []string
+			for _, o := range result.Outcomes {
+				if !o.OK {
+					failed = append(failed, o.Text)
+				}
+			}
+			for _, l := range result.Lamps {
+				if l.Status == "broken" {
+					failed = append(failed, "lamp "+l.Name)
+					t.Logf("lamp %s: %s", l.Name, l.Detail)
+				}
+			}
+			assert.True(t, slices.ContainsFunc(failed, func(text string) bool {
+				return strings.Join(strings.Fields(text), " ") == lie.says
+			}), "failed: %q", failed)
 		})
 	}
 }

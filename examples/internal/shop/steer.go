@@ -18,6 +18,7 @@ import (
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/examples/internal/shop/check"
+	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
@@ -84,17 +85,22 @@ func (s *Shop) SetLoad(rps int, mix load.Mix) {
 	s.load.SetRPS(rps)
 }
 
-// Settle stops the load and returns when its last request is over and every saga
-// has ended or is stuck, or after ten seconds, or when ctx ends. The lamps are of
-// that moment.
+// Settle stops the load and returns when its last request is over, every saga has
+// ended or is stuck, and every message is handled; or after ten seconds, or when ctx
+// ends. The lamps are of that moment.
 func (s *Shop) Settle(ctx context.Context) {
 	s.load.Settle(ctx)
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	// The services tell of themselves ten times a second: what is heard in the first
 	// moments is of the time before the load had ended.
-	for i := range 100 {
-		if i >= 5 && s.State().Sagas.Unfinished() == 0 {
+	quiet := 0
+	for range 100 {
+		quiet++
+		if state := s.State(); unsettled(state) {
+			quiet = 0
+		}
+		if quiet >= 5 {
 			break
 		}
 		select {
@@ -103,7 +109,23 @@ func (s *Shop) Settle(ctx context.Context) {
 			return
 		}
 	}
-	s.checker.Check(ctx)
+	if len(s.State().Faults) > 0 { // somebody's, and in force: nothing need be in order
+		s.checker.Check(ctx)
+		return
+	}
+	s.checker.Final(ctx)
+}
+
+// unsettled reports whether something is still on its way.
+func unsettled(state collect.State) bool {
+	waiting := state.Sagas.Unfinished()
+	for _, n := range state.Outbox {
+		waiting += int(n)
+	}
+	for _, g := range state.Broker {
+		waiting += g.Ready + g.Delayed
+	}
+	return waiting > 0
 }
 
 // Judge reads the history of the run once more, as a lamp of its own.

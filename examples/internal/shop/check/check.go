@@ -81,6 +81,7 @@ type Checker struct {
 	ledger   *ledger
 	troubled time.Time // when a fault was last in force
 	refused  bool      // a fault has refused something, so an undo may have failed
+	final    bool      // this look is the last
 	late     int       // checks in a row in which the load was late
 	sent     uint64    // by the load at the last check
 }
@@ -127,9 +128,16 @@ func holds(ok bool, format string, args ...any) verdict {
 const patience = 500 * time.Millisecond
 
 // Check looks at everything once.
-func (c *Checker) Check(ctx context.Context) {
+func (c *Checker) Check(ctx context.Context) { c.look(ctx, false) }
+
+// Final is Check once the load has stopped, the faults are gone and things have had
+// their time to settle: now everything must have come to its end.
+func (c *Checker) Final(ctx context.Context) { c.look(ctx, true) }
+
+func (c *Checker) look(ctx context.Context, final bool) {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
+	c.final = final
 	state := c.config.State()
 	c.noteFaults(state)
 	if c.config.Has("payments") {
@@ -140,7 +148,7 @@ func (c *Checker) Check(ctx context.Context) {
 	}
 	if len(c.logs) > 0 && c.config.Has("payments") {
 		err := c.follow(ctx)
-		c.set(Orders, c.checkOrders(err))
+		c.set(Orders, c.checkOrders(state.Sagas.Stuck, err))
 		c.set(Versions, c.checkVersions(err))
 		c.set(Sagas, c.checkSagas(state))
 		c.set(Lag, c.checkLag(state))
@@ -164,9 +172,10 @@ func (v verdict) lamp(name string) collect.Lamp {
 	return l
 }
 
-// noteFaults keeps when the last fault was in force. A stopped service is one.
+// noteFaults keeps when the last fault was in force. A stopped service is one, and so
+// is a lag on purpose.
 func (c *Checker) noteFaults(s collect.State) {
-	trouble := len(s.Faults) > 0
+	trouble := len(s.Faults) > 0 || s.Switches["replica-lag"] == "on"
 	for _, f := range s.Faults {
 		c.refused = c.refused || f.Kind == "refuse"
 	}
@@ -180,7 +189,7 @@ func (c *Checker) noteFaults(s collect.State) {
 
 // calm reports whether no fault has been in force for so long that everything
 // must be in order again.
-func (c *Checker) calm() bool { return time.Since(c.troubled) > settle }
+func (c *Checker) calm() bool { return c.final || time.Since(c.troubled) > settle }
 
 // read asks a service for a JSON document.
 func (c *Checker) read(ctx context.Context, service, path string, v any) error {
@@ -277,7 +286,7 @@ func (c *Checker) checkLoad(s collect.State) verdict {
 func (c *Checker) checkSagas(s collect.State) verdict {
 	g := s.Sagas
 	text := fmt.Sprintf("%d unfinished, the oldest %.1f s; %d stuck", g.Unfinished(), g.OldestMs/1000, g.Stuck)
-	old := c.calm() && g.Unfinished() > 0 && g.OldestMs > float64(settle/time.Millisecond)
+	old := c.calm() && g.Unfinished() > 0 && (c.final || g.OldestMs > float64(settle/time.Millisecond))
 	return verdict{detail: text, broken: old || g.Stuck > 0 && !c.refused}
 }
 

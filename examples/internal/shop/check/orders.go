@@ -106,7 +106,7 @@ func (o *order) complaint() string {
 
 // checkOrders judges the orders that have settled: ended, and nothing heard of
 // them for a while, since four logs are read one after the other.
-func (c *Checker) checkOrders(err error) verdict {
+func (c *Checker) checkOrders(stuck int, err error) verdict {
 	w := c.config.Witness()
 	switch {
 	case c.ledger.broken != "":
@@ -121,8 +121,11 @@ func (c *Checker) checkOrders(err error) verdict {
 	}
 	for _, id := range sortedKeys(c.ledger.orders) {
 		o := c.ledger.orders[id]
-		if text := o.complaint(); text != "" && time.Since(o.last) > settle {
+		if text := o.complaint(); text != "" && (c.final || time.Since(o.last) > settle) {
 			return holds(false, "order %s is %s", id, text)
+		}
+		if c.final && o.status == "" && stuck == 0 {
+			return holds(false, "order %s has come to no end", id)
 		}
 	}
 	if id := c.missing(w.Promised); id != "" {

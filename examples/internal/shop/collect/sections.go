@@ -106,13 +106,17 @@ func (s *State) addCaches(raw json.RawMessage) {
 			if name == "store" || !read(raw, &c) { // the store is no cache
 				continue
 			}
-			if name != "shared" {
+			switch name {
+			case "shared": // what L1 does not have is asked of L2, and what that does not have is loaded
+				s.addLayer("l1", c.LocalHits, c.LocalMisses, c.StaleServed, c.RemoteHits+c.RemoteMisses)
+				s.addLayer("l2", c.RemoteHits, c.RemoteMisses, 0, c.Loads)
+			case "local": // L2 is switched off
+				s.addLayer("l1", c.LocalHits, c.LocalMisses, c.StaleServed, c.Loads)
+			case "distant": // L1 is switched off
+				s.addLayer("l2", c.RemoteHits, c.RemoteMisses, c.StaleServed, c.Loads)
+			default:
 				s.addLayer(name, c.LocalHits, c.LocalMisses, c.StaleServed, c.Loads)
-				continue
 			}
-			// What L1 does not have is asked of L2, and what that does not have is loaded.
-			s.addLayer("l1", c.LocalHits, c.LocalMisses, c.StaleServed, c.RemoteHits+c.RemoteMisses)
-			s.addLayer("l2", c.RemoteHits, c.RemoteMisses, 0, c.Loads)
 		}
 	}
 }

@@ -146,7 +146,7 @@ func (g *Generator) buildOrder(who, what float64, n uint64) call {
 	c := g.customer(who)
 	order := map[string]any{"userId": c.ID}
 	if g.config.Products {
-		order["items"] = []map[string]any{{"sku": skuAt(what), "qty": 1}}
+		order["items"] = basket(skuAt(what), n)
 	}
 	path := "/api/orders"
 	if g.config.Login != nil { // with payment an order takes time; the client stays for it
@@ -155,6 +155,15 @@ func (g *Generator) buildOrder(who, what float64, n uint64) call {
 	key := fmt.Sprintf("load-%d-%d", g.config.Seed, n)
 	g.repeat = call{op: Order, method: http.MethodPost, path: path, body: encode(order), customer: c, key: key}
 	return g.repeat
+}
+
+// basket is what is bought: one article, and for two orders of three another one.
+func basket(sku string, n uint64) []map[string]any {
+	items := []map[string]any{{"sku": sku, "qty": 1}}
+	if second := fmt.Sprintf("P-%d", 6+n%3); n%3 > 0 && second != sku {
+		items = append(items, map[string]any{"sku": second, "qty": 1})
+	}
+	return items
 }
 
 // encode writes what cannot fail to be written.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -162,27 +163,16 @@ func (s *Service) checkUser(ctx context.Context, id int) error {
 // itself, as services do that nobody has looked at the calls of. An unknown kind is a
 // *wire.Problem.
 func (s *Service) prices(ctx context.Context, items []Item) (map[string]int64, error) {
-	prices := map[string]int64{}
-	if !s.on("chatty", false) {
-		return prices, s.ask(ctx, items, prices)
+	if len(items) > 1 && s.node.On("chatty", false) {
+		return s.pricesOneByOne(ctx, items)
 	}
-	for i := range items {
-		if err := s.ask(ctx, items[i:i+1], prices); err != nil {
-			return nil, err
-		}
-	}
-	return prices, nil
-}
-
-// ask makes one call to products.
-func (s *Service) ask(ctx context.Context, items []Item, prices map[string]int64) error {
 	skus := make([]string, len(items))
 	for i, item := range items {
 		skus[i] = url.QueryEscape(item.SKU)
 	}
 	answer, err := s.products.Do(ctx, wire.Request{Method: http.MethodGet, Path: "/products?ids=" + strings.Join(skus, ",")})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var found []struct {
 		Data struct {
@@ -191,17 +181,31 @@ func (s *Service) ask(ctx context.Context, items []Item, prices map[string]int64
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(answer.Body, &found); err != nil || answer.Status != http.StatusOK {
-		return &wire.StatusError{Response: answer}
+		return nil, &wire.StatusError{Response: answer}
 	}
+	prices := map[string]int64{}
 	for _, p := range found {
 		prices[p.Data.SKU] = p.Data.Cents
 	}
 	for _, item := range items {
 		if _, ok := prices[item.SKU]; !ok {
-			return wire.Invalid("there is no "+item.SKU, "items")
+			return nil, wire.Invalid("there is no "+item.SKU, "items")
 		}
 	}
-	return nil
+	return prices, nil
+}
+
+// pricesOneByOne is the anti-pattern: a call for each item, one after the other.
+func (s *Service) pricesOneByOne(ctx context.Context, items []Item) (map[string]int64, error) {
+	all := map[string]int64{}
+	for i := range items {
+		one, err := s.prices(ctx, items[i:i+1])
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, one)
+	}
+	return all, nil
 }
 
 func (s *Service) updateOrder(ctx context.Context, c UpdateOrder) (Order, error) {

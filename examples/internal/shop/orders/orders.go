@@ -31,6 +31,8 @@ import (
 
 // Service is the order service.
 type Service struct {
+	node *wire.Node
+
 	users, products, payments, inventory, shipping *wire.Client
 
 	log               wire.Events
@@ -40,9 +42,8 @@ type Service struct {
 	commands, queries *cqrs.Bus
 	bells             bells
 	choreographed     bool
-	whole             Whole                               // nil but in a monolith
-	on                func(name string, absent bool) bool // switches
-	careless          bool                                // sabotage: nothing is undone
+	whole             Whole // nil but in a monolith
+	careless          bool  // sabotage: nothing is undone
 }
 
 // New returns the service's routes. It calls users, products, payments, inventory
@@ -53,9 +54,9 @@ func New(n *wire.Node) (*http.ServeMux, error) { return build(n, nil) }
 // whole, as a module of a monolith.
 func build(n *wire.Node, whole Whole) (*http.ServeMux, error) {
 	s := &Service{
-		users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
+		node: n, users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
-		commands: cqrs.New(), queries: cqrs.New(), whole: whole, choreographed: n.Choreographed(), on: n.On, careless: n.Sabotaged("no-compensation"),
+		commands: cqrs.New(), queries: cqrs.New(), whole: whole, choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
 	}
 	var err error
 	if s.log, err = n.Open("events"); err != nil {

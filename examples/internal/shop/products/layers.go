@@ -13,13 +13,14 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// layers are the caches before the store, and the store's own limit. Each can be
-// switched off, to see what it is good for.
+// layers are the caches before the store, and the store's own limit. L1 and L2 are
+// one cache; the two others are the same without one of them, for whoever wants to see
+// what it is worth, and hear of changes by the same bus.
 type layers struct {
-	on      func(name string, absent bool) bool
+	node    *wire.Node
 	shared  *cache.Cache[string, Product] // L1, and L2 behind it
-	local   *cache.Cache[string, Product] // L1 alone, while L2 is off
-	remote  *cache.Cache[string, Product] // L2 alone, while L1 is off
+	local   *cache.Cache[string, Product] // L1 alone
+	distant *cache.Cache[string, Product] // L2 alone
 	queries *cache.Cache[string, Product]
 	places  *limit.Concurrency
 	catalog *wire.Model[Event, catalog]
@@ -35,7 +36,7 @@ const (
 func newLayers(n *wire.Node, c *wire.Model[Event, catalog]) (l *layers, err error) {
 	settings := n.Settings()
 	l = &layers{
-		catalog: c, on: n.On,
+		node: n, catalog: c,
 		places: limit.NewConcurrency(limit.ConcurrencyConfig{Name: "store", Max: readers, Queue: queue}),
 	}
 	l.queries, err = cache.New(cache.Config[string, Product]{
@@ -46,6 +47,7 @@ func newLayers(n *wire.Node, c *wire.Model[Event, catalog]) (l *layers, err erro
 	if err != nil {
 		return nil, err
 	}
+	remote, bus := n.Cache()
 	config := cache.Config[string, Product]{
 		MaxEntries: 1000, CountHits: true,
 		Policy: cache.Policy{
@@ -53,47 +55,26 @@ func newLayers(n *wire.Node, c *wire.Model[Event, catalog]) (l *layers, err erro
 			// A price of ten minutes ago, labelled as such, is better than none.
 			StaleIfError: 10 * time.Minute, LoadTimeout: settings.PerTry,
 		},
-		Load:          l.query,
-		RemoteTimeout: settings.PerTry / 4,
-		OnEvent:       func(e cache.Event) { n.Tell("cache", told{string(e.Kind), e.Key, e.Count}) },
+		Load:   l.query,
+		Remote: remote, Bus: bus, RemoteTimeout: settings.PerTry / 4,
+		OnEvent: func(e cache.Event) { n.Tell("cache", told{string(e.Kind), e.Key, e.Count}) },
 	}
-	remote, bus := n.Cache()
+	if l.shared, err = cache.New(config); err != nil {
+		return nil, err
+	}
+	distant := config
+	distant.Policy.LocalTTL = time.Nanosecond // kept no longer than it takes to answer
+	if l.distant, err = cache.New(distant); err != nil {
+		return nil, err
+	}
 	local := config
-	local.Bus = bus
-	local.Policy.TTL = settings.LocalTTL
-	config.Remote, config.Bus = remote, bus
-	only := config
-	only.Policy.LocalTTL = time.Nanosecond
-	for c, to := range map[*cache.Config[string, Product]]**cache.Cache[string, Product]{&config: &l.shared, &local: &l.local, &only: &l.remote} {
-		if *to, err = cache.New(*c); err != nil {
-			return nil, err
-		}
-		n.Own(*to)
+	local.Remote, local.Policy.TTL = nil, settings.LocalTTL
+	if l.local, err = cache.New(local); err != nil {
+		return nil, err
 	}
-	n.Own(l.queries)
+	n.Own(l.queries, l.shared, l.local, l.distant)
 	n.Section("cache", func() any { return wire.Entry{Name: n.Name(), Value: l.stats()} })
 	return l, nil
-}
-
-// front is the cache that requests ask; nil while both L1 and L2 are off.
-func (l *layers) front() *cache.Cache[string, Product] {
-	switch l1, l2 := l.on("l1", true), l.on("l2", true); {
-	case l1 && l2:
-		return l.shared
-	case l1:
-		return l.local
-	case l2:
-		return l.remote
-	}
-	return nil
-}
-
-// query is what is behind L1 and L2.
-func (l *layers) query(ctx context.Context, sku string) (Product, error) {
-	if !l.on("query-cache", true) {
-		return l.read(ctx, sku)
-	}
-	return l.queries.Get(ctx, sku)
 }
 
 // told is a cache.Event in words.
@@ -105,8 +86,31 @@ type told struct {
 
 func (l *layers) stats() map[string]any {
 	return map[string]any{
-		"shared": l.shared.Stats(), "local": l.local.Stats(), "remote": l.remote.Stats(), "query": l.queries.Stats(), "store": l.places.Stats(),
+		"shared": l.shared.Stats(), "local": l.local.Stats(), "distant": l.distant.Stats(),
+		"query": l.queries.Stats(), "store": l.places.Stats(),
 	}
+}
+
+// front is the cache that reads begin with, as the switches have it.
+func (l *layers) front() *cache.Cache[string, Product] {
+	l1, l2 := l.node.On("l1", true), l.node.On("l2", true)
+	switch {
+	case l1 && l2:
+		return l.shared
+	case l1:
+		return l.local
+	case l2:
+		return l.distant
+	}
+	return nil
+}
+
+// query asks the query cache, or the store itself if that is switched off.
+func (l *layers) query(ctx context.Context, sku string) (Product, error) {
+	if l.node.On("query-cache", true) {
+		return l.queries.Get(ctx, sku)
+	}
+	return l.read(ctx, sku)
 }
 
 // origin is where a load has got to; it travels in the ctx of the one who caused it.
@@ -137,11 +141,11 @@ func (l *layers) one(ctx context.Context, sku string) (Answer, error) {
 	o := &origin{}
 	ctx = context.WithValue(ctx, originKey{}, o)
 	front := l.front()
-	switch {
-	case front == nil:
+	if front == nil {
 		p, err := l.query(ctx, sku)
 		return provenance(cache.Entry[Product]{Value: p}, o), err
-	case !l.on("coalescing", true):
+	}
+	if !l.node.On("coalescing", true) {
 		return l.alone(ctx, front, sku, o)
 	}
 	e, err := front.GetEntry(ctx, sku)
@@ -185,12 +189,14 @@ func (l *layers) many(ctx context.Context, skus []string) ([]Answer, error) {
 		return out, nil
 	}
 	front := l.front()
-	if front == nil || !l.on("coalescing", true) {
+	if front == nil {
 		for _, sku := range skus {
-			if a, err := l.one(ctx, sku); err == nil {
-				out = append(out, a)
-			} else if !errors.Is(err, cache.ErrNotFound) {
+			a, err := l.one(ctx, sku)
+			if err != nil && !errors.Is(err, cache.ErrNotFound) {
 				return nil, err
+			}
+			if err == nil {
+				out = append(out, a)
 			}
 		}
 		return out, nil
@@ -218,11 +224,7 @@ func (l *layers) fresh(ctx context.Context, sku string) (Answer, error) {
 	if err := l.queries.Invalidate(ctx, sku); err != nil {
 		return Answer{}, err
 	}
-	front := l.front()
-	if front == nil {
-		return l.one(ctx, sku)
-	}
-	p, err := front.Refresh(ctx, sku)
+	p, err := l.shared.Refresh(ctx, sku)
 	return Answer{Data: p, Source: "store", Layer: "store"}, err
 }
 
@@ -231,7 +233,10 @@ func (l *layers) invalidate(ctx context.Context, sku string) error {
 	if err := l.queries.Invalidate(ctx, sku); err != nil { // before what it would fill again
 		return err
 	}
-	// All of them, whichever is asked now: one that is switched on again must not come
-	// back with what it had.
-	return errors.Join(l.local.Invalidate(ctx, sku), l.remote.Invalidate(ctx, sku), l.shared.Invalidate(ctx, sku))
+	// The others hear of it by the bus; the one without L2 is told first, as nobody
+	// else would keep the message for it.
+	if err := l.local.Invalidate(ctx, sku); err != nil {
+		return err
+	}
+	return l.shared.Invalidate(ctx, sku)
 }

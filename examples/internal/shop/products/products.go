@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/keelson-go/keelson/cache"
@@ -29,11 +30,13 @@ const Writer = "products-writer"
 
 // Service is one replica.
 type Service struct {
+	node    *wire.Node
 	name    string
 	log     wire.Events  // of the writer; nil elsewhere
 	writer  *wire.Client // of the others
 	catalog *wire.Model[Event, catalog]
 	layers  *layers
+	late    atomic.Int64 // Unix ns since when a replica has had changes that it does not show; 0 is none
 }
 
 // Answer is a product with its provenance.
@@ -47,7 +50,7 @@ type Answer struct {
 
 // New returns the routes of a replica. One that is given a Writer follows it.
 func New(n *wire.Node) (*http.ServeMux, error) {
-	s := &Service{name: n.Name()}
+	s := &Service{node: n, name: n.Name()}
 	events, err := s.open(n)
 	if err != nil {
 		return nil, err
@@ -69,6 +72,7 @@ func (s *Service) open(n *wire.Node) (wire.Events, error) {
 	if n.Knows(Writer) {
 		s.writer = n.Client(Writer, true)
 		mirror := eventsource.NewMemory()
+		n.Section("lag", s.lag)
 		n.Go("replication", func(ctx context.Context) error { return s.follow(ctx, mirror) })
 		return mirror, nil
 	}
@@ -87,6 +91,9 @@ func (s *Service) open(n *wire.Node) (wire.Events, error) {
 }
 
 const maxPage = 100
+
+// lagging is how much later a replica hears of changes with the switch replica-lag.
+const lagging = 2 * time.Second
 
 // list answers with the products that are asked for by ?ids=, or all behind ?after=.
 func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
@@ -270,9 +277,6 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// lag is how far a replica is behind while the switch replica-lag is on.
-const lag = 3 * time.Second
-
 // follow copies the writer's log, from where the copy ends, for ever. An event keeps
 // its id, so one that comes twice is there once; and what it says of a product is
 // taken out of the caches here, where it may have been put after the writer had
@@ -289,8 +293,9 @@ func (s *Service) follow(ctx context.Context, mirror *eventsource.Memory) error 
 		if err != nil {
 			return fmt.Errorf("log of the writer: %w", err)
 		}
-		if s.layers.on("replica-lag", false) && len(events) > 0 {
-			pause(ctx, lag)
+		if s.node.On("replica-lag", false) && len(events) > 0 {
+			s.late.Store(time.Now().UnixNano())
+			pause(ctx, lagging)
 		}
 		for _, e := range events {
 			result, err := mirror.Append(ctx, []eventsource.Event{e})
@@ -304,7 +309,17 @@ func (s *Service) follow(ctx context.Context, mirror *eventsource.Memory) error 
 				_ = s.layers.invalidate(ctx, strings.TrimPrefix(e.Stream, prefix)) // kept for replay if it must be
 			}
 		}
+		s.late.Store(0)
 		after = answer.Header.Get(wire.HeaderPosition)
 	}
 	return ctx.Err()
+}
+
+// lag is how long a replica has known of changes that it does not show.
+func (s *Service) lag() any {
+	l := wire.Lag{}
+	if since := s.late.Load(); since > 0 {
+		l = wire.Lag{Behind: 1, Ms: float64(time.Now().UnixNano()-since) / float64(time.Millisecond)}
+	}
+	return wire.Entry{Name: "replication/" + s.name, Value: l}
 }

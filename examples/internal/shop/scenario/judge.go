@@ -163,11 +163,12 @@ func (s *sample) look(path string, base *sample, gain bool) any {
 	if !gain || base == nil {
 		return v
 	}
-	now, ok1 := v.(float64)
-	before, ok2 := base.at(words).(float64)
-	if !ok1 || !ok2 {
+	now, ok := v.(float64)
+	if !ok {
 		return nil
 	}
+	// What was not there at the beginning has begun since, at zero.
+	before, _ := base.at(words).(float64)
 	return now - before
 }
 
