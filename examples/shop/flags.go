@@ -19,12 +19,12 @@ const defaultAddr = "127.0.0.1:8080"
 // options are the flags, as they were given. They are a struct and no package
 // variables, so that tests can run the command several times in one process.
 type options struct {
-	addr, preset, scenario, service, sabotage, data, saga, mode string
-	seed                                                        uint64
-	rps                                                         int
-	length                                                      time.Duration
-	check, json, open, procs                                    bool
-	given                                                       map[string]bool // flags, by name
+	addr, preset, scenario, service, sabotage, data, saga, mode, redis string
+	seed                                                               uint64
+	rps                                                                int
+	length                                                             time.Duration
+	check, json, open, procs                                           bool
+	given                                                              map[string]bool // flags, by name
 }
 
 // parse reads the flags; what they name is looked up by resolve.
@@ -40,6 +40,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.service, "service", "", "run one service alone, on PORT from the environment or its default; callees by URL in e.g. USERS_URL")
 	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: "+strings.Join(shop.Sabotages(), ", "))
 	f.StringVar(&o.data, "data", "", "`directory` of the stores, a directory per service; without it a temporary one, removed at the end")
+	f.StringVar(&o.redis, "redis", os.Getenv("SHOP_REDIS"), "`URL` of a Redis server for L2, invalidations and broker; needs -tags redis")
 	f.BoolVar(&o.procs, "procs", false, "a process per service")
 	f.StringVar(&o.saga, "saga", "orchestration", "orders by orchestration or choreography")
 	f.StringVar(&o.mode, "mode", "micro", "micro, or monolith: all of an order in one append")
@@ -152,4 +153,16 @@ func (o *options) keep(stderr io.Writer) (end func(code int), err error) {
 		}
 		_ = os.RemoveAll(o.data) // a temporary directory that stays is no failure of the run
 	}, nil
+}
+
+// engines are the light ones, or those on Redis.
+func (o *options) engines() (e shop.Engines, end func() error, err error) {
+	if o.redis == "" {
+		return e, func() error { return nil }, nil
+	}
+	// For the children of -procs, and not as an argument: it may hold a password.
+	if err := os.Setenv("SHOP_REDIS", o.redis); err != nil {
+		return e, nil, err
+	}
+	return onRedis(o.redis, o.data)
 }

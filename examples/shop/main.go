@@ -79,15 +79,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return exitStart
 	}
 	defer func() { end(code) }()
+	engines, release, err := o.engines()
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitUsage
+	}
+	defer func() { _ = release() }() // what is under way on a connection has ended with the services
 	if o.service != "" {
-		return o.serveAlone(ctx, preset, log, os.Stdin, stdout, stderr)
+		return o.serveAlone(ctx, engines, preset, log, os.Stdin, stdout, stderr)
 	}
 	rps := o.rps
 	if o.check {
 		rps = 0 // the run itself starts and ends the load, so that its figures add up
 	}
 	config := shop.Config{
-		Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode,
+		Engines: engines, Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode,
 	}
 	if o.check {
 		return o.startCheck(ctx, config, script, stdout, stderr)
