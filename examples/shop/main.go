@@ -94,6 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	}
 	config := shop.Config{
 		Engines: engines, Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode,
+		FreePorts: os.Getenv("SHOP_FREE_PORTS") != "",
 	}
 	if o.check {
 		return o.startCheck(ctx, config, script, stdout, stderr)
@@ -123,7 +124,10 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	defer srv.Close()
 	url := "http://" + ln.Addr().String() + "/"
 	// Only now, when somebody listens: what prints an address is taken at its word.
-	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\nCtrl-C ends the shop.\n", url, s.URL("gateway"))
+	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\n", url, s.URL("gateway"))
+	// Said here and nowhere else: they are new in every run.
+	fmt.Fprintf(stdout, "sign in as Alice, a customer, {\"userId\":1,\"secret\":%q}\n", s.FirstSecret(1))
+	fmt.Fprintf(stdout, "     or as Bob, the operator, {\"userId\":2,\"secret\":%q}\nCtrl-C ends the shop.\n", s.FirstSecret(2))
 	if o.scenario != "" {
 		if err := s.StartScenario(script); err != nil {
 			fmt.Fprintln(stderr, "shop:", err)

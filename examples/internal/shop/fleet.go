@@ -12,6 +12,7 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/l2"
 	"github.com/keelson-go/keelson/examples/internal/shop/orders"
 	"github.com/keelson-go/keelson/examples/internal/shop/products"
+	"github.com/keelson-go/keelson/examples/internal/shop/users"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
@@ -26,7 +27,7 @@ func (s *Shop) all() []*replica {
 // adds it to the fleet. It neither runs nor knows its peers yet.
 func (s *Shop) enlist(svc Service, n int) (*replica, error) {
 	port := svc.Port
-	if n > 1 {
+	if n > 1 || s.config.FreePorts {
 		port = 0
 	}
 	ln, err := wire.ListenPreferred(s.network, port)
@@ -171,3 +172,6 @@ func (s *Shop) shrink(name string) {
 		}
 	}
 }
+
+// FirstSecret is what Alice (1) or Bob (2) signs in with, in this run.
+func (s *Shop) FirstSecret(user int) string { return users.FirstSecret(s.key, user) }

@@ -47,17 +47,18 @@ import (
 
 // Config says what shop to run.
 type Config struct {
-	Engines  Engines
-	Preset   Preset    // of FindPreset
-	Data     string    // directory of the stores; empty keeps them in memory
-	Sabotage string    // a pattern to break on purpose; empty breaks none
-	Mode     string    // micro or monolith; empty is micro
-	Saga     string    // orchestration or choreography; empty is orchestration
-	Procs    bool      // a process for each replica
-	Seed     uint64    // of load and faults
-	RPS      int       // of the load; zero sends nothing
-	History  io.Writer // of every call of the load; nil keeps none
-	Logger   *slog.Logger
+	Engines   Engines
+	Preset    Preset    // of FindPreset
+	Data      string    // directory of the stores; empty keeps them in memory
+	Sabotage  string    // a pattern to break on purpose; empty breaks none
+	Mode      string    // micro or monolith; empty is micro
+	Saga      string    // orchestration or choreography; empty is orchestration
+	Procs     bool      // a process for each replica
+	Seed      uint64    // of load and faults
+	RPS       int       // of the load; zero sends nothing
+	FreePorts bool      // takes any ports and not those of the table, for shops beside each other
+	History   io.Writer // of every call of the load; nil keeps none
+	Logger    *slog.Logger
 }
 
 // Shop is a running shop. Close ends it.

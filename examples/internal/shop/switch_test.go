@@ -97,13 +97,19 @@ func TestEverySwitchShows(t *testing.T) {
 		},
 		"sync-mail": {
 			func(_ *testing.T, s *shop.Shop) { s.SetLoad(20, load.Mix{load.Signup: 1}) },
-			func(t *testing.T, s *shop.Shop) float64 { time.Sleep(11 * time.Second); return s.State().Services["mailer"].RPS },
+			func(t *testing.T, s *shop.Shop) float64 {
+				time.Sleep(11 * time.Second)
+				return s.State().Services["mailer"].RPS
+			},
 			func(v float64) bool { return v > 10 }, func(v float64) bool { return v < 1 },
 		},
 		// Two orders of three have two articles: two thirds of a call more.
 		"chatty": {
 			func(_ *testing.T, s *shop.Shop) { s.SetLoad(20, load.Mix{load.Order: 5, load.Signup: 1}) },
-			func(t *testing.T, s *shop.Shop) float64 { time.Sleep(11 * time.Second); return s.State().Calls.PerOrder },
+			func(t *testing.T, s *shop.Shop) float64 {
+				time.Sleep(11 * time.Second)
+				return s.State().Calls.PerOrder
+			},
 			func(v float64) bool { return v > 8.3 }, func(v float64) bool { return v > 0 && v < 8.3 },
 		},
 	} {

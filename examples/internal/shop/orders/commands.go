@@ -71,16 +71,13 @@ func (s *Service) register() {
 
 const delayed = "Payment is delayed. We will confirm by mail."
 
-// maxUnfinished bounds what is on its way: beyond it the shop is behind, and more
-// orders would only make it more so.
-const maxUnfinished = 1000
-
 // createOrder asks who is ordering, and starts the saga: that is the one point at
 // which an order exists or does not. Whatever dies behind it, the order goes on.
 func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err error) {
 	unfinished := 0
 	s.book.View(func(b *book, _ eventsource.Position) { unfinished = len(b.pending) })
-	if unfinished >= maxUnfinished {
+	// Beyond the bound the shop is behind, and more orders would only make it more so.
+	if unfinished >= s.maxUnfinished {
 		p := wire.NewProblem(http.StatusServiceUnavailable, "busy", "too many orders are on their way")
 		p.RetryAfter, p.GaveUp = time.Second, "orders"
 		return t, p

@@ -43,7 +43,8 @@ type Service struct {
 	bells             bells
 	choreographed     bool
 	whole             Whole // nil but in a monolith
-	careless          bool  // sabotage: nothing is undone
+	maxUnfinished     int
+	careless          bool // sabotage: nothing is undone
 }
 
 // New returns the service's routes. It calls users, products, payments, inventory
@@ -56,7 +57,7 @@ func build(n *wire.Node, whole Whole) (*http.ServeMux, error) {
 	s := &Service{
 		node: n, users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
-		commands: cqrs.New(), queries: cqrs.New(), whole: whole, choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
+		commands: cqrs.New(), queries: cqrs.New(), whole: whole, maxUnfinished: cmp.Or(n.Settings().MaxOrders, 1000), choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
 	}
 	var err error
 	if s.log, err = n.Open("events"); err != nil {
