@@ -121,18 +121,20 @@ func (o *options) adopt(script scenario.Script) error {
 
 // repeat is the command that runs the same check again.
 func (o *options) repeat(script scenario.Script, length time.Duration) string {
-	command := fmt.Sprintf("go run ./examples/shop -check -scenario %s -for %v -preset %s -seed %d", script.Name, length, o.preset, o.seed)
+	words := []string{
+		"go run ./examples/shop -check -scenario", script.Name, "-for", length.String(), "-preset", o.preset, "-seed", fmt.Sprint(o.seed),
+	}
 	for _, f := range []struct {
 		name, value, usual string
-	}{{"sabotage", o.sabotage, ""}, {"saga", o.saga, "orchestration"}, {"mode", o.mode, "micro"}} {
+	}{{"-sabotage", o.sabotage, ""}, {"-saga", o.saga, "orchestration"}, {"-mode", o.mode, "micro"}} {
 		if f.value != f.usual {
-			command += " -" + f.name + " " + f.value
+			words = append(words, f.name, f.value)
 		}
 	}
 	if o.procs {
-		command += " -procs"
+		words = append(words, "-procs")
 	}
-	return command
+	return strings.Join(words, " ")
 }
 
 // keep makes the directory of the stores. What it returns ends the run: a temporary
