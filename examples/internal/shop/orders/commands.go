@@ -117,7 +117,7 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	}
 	healthy := s.payments.Available()
 	if c.Wait > 0 && healthy && !t.Replayed {
-		await(ctx, c.Wait, rung)
+		s.await(ctx, c.Wait, rung)
 	}
 	t.Order, err = s.getOrder(ctx, GetOrderByID{ID: c.ID, After: t.Position})
 	if t.Status == pending && (c.Wait > 0 || !healthy) {
@@ -128,7 +128,7 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 
 // await returns at the ring, after d, or shortly before the end of ctx: in time to say
 // how things stand.
-func await(ctx context.Context, d time.Duration, rung <-chan struct{}) {
+func (s *Service) await(ctx context.Context, d time.Duration, rung <-chan struct{}) {
 	if end, ok := ctx.Deadline(); ok {
 		d = min(d, time.Until(end)-100*time.Millisecond)
 	}
@@ -136,6 +136,7 @@ func await(ctx context.Context, d time.Duration, rung <-chan struct{}) {
 	defer timer.Stop()
 	select {
 	case <-rung:
+	case <-s.node.Stopping():
 	case <-timer.C:
 	case <-ctx.Done():
 	}

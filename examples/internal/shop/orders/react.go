@@ -50,7 +50,7 @@ func (s *Service) begin(ctx context.Context, c CreateOrder, prices map[string]in
 		return t, wire.Invalid("this Idempotency-Key belongs to another order")
 	}
 	if c.Wait > 0 && !t.Replayed {
-		await(ctx, c.Wait, rung)
+		s.await(ctx, c.Wait, rung)
 	}
 	t.Order, err = s.getOrder(ctx, GetOrderByID{ID: c.ID, After: out.Last})
 	if t.Status == pending && c.Wait > 0 {

@@ -72,6 +72,7 @@ type Node struct {
 	serving  bool
 	openOnce sync.Once
 	open     chan struct{} // closed once the node is ready for the first time
+	stopping chan struct{} // closed when the node begins to stop
 
 	requests, errors atomic.Uint64
 	inflight         atomic.Int64
@@ -84,7 +85,7 @@ func NewNode(c Config) *Node {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Logger = c.Logger.With("service", c.Name)
-	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed), open: make(chan struct{})}
+	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed), open: make(chan struct{}), stopping: make(chan struct{})}
 	n.faults.Obey(c.Faults)
 	n.obeySwitches(c.Switches)
 	if c.Collect != "" {
@@ -151,6 +152,10 @@ func (n *Node) Network() Network { return n.config.Network }
 // Sabotaged reports whether a pattern is to be broken on purpose.
 func (n *Node) Sabotaged(pattern string) bool { return n.config.Sabotage == pattern }
 
+// Stopping is closed when the node begins to stop: who waits for something on a
+// caller's behalf tells him how things stand, instead of being cut off.
+func (n *Node) Stopping() <-chan struct{} { return n.stopping }
+
 // Name is that of this instance.
 func (n *Node) Name() string { return n.config.Name }
 
@@ -214,7 +219,9 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 // Stop ends the node: no new requests, those that run may finish until ctx ends
 // and are then cut. It returns when no goroutine of the node is left.
 func (n *Node) Stop(ctx context.Context) {
-	n.draining.Store(true)
+	if !n.draining.Swap(true) {
+		close(n.stopping)
+	}
 	if n.directory != nil && ctx.Err() == nil { // who is killed says no good-bye
 		n.directory.leave()
 	}

@@ -133,6 +133,12 @@ func Handler(fn func(http.ResponseWriter, *http.Request) error) http.Handler {
 			WriteProblem(w, r, p)
 			return
 		}
+		if r.Context().Err() != nil { // the time is over, or the caller has left: nobody's bug
+			p := NewProblem(http.StatusServiceUnavailable, "late", "this took longer than the caller's time")
+			p.RetryAfter = time.Second
+			WriteProblem(w, r, p)
+			return
+		}
 		logger(r.Context()).ErrorContext(r.Context(), "unexpected error", "path", r.URL.Path, "err", err)
 		WriteProblem(w, r, NewProblem(http.StatusInternalServerError, "bug", "unexpected error"))
 	})
