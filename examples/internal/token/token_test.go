@@ -212,7 +212,7 @@ func TestClaimsAreRequiredAndTimely(t *testing.T) {
 			"sub": {{"sub": nil}, {"sub": ""}, {"sub": 1}}, "sid": {{"sid": nil}, {"sid": []string{"s"}}},
 			"iss": {{"iss": nil}, {"iss": "bank"}}, "aud": {{"aud": nil}, {"aud": "bank"}, {"aud": []any{"gateway", 1}}, {"aud": []string{}}},
 			"iat": {{"iat": nil}, {"iat": "now"}}, "exp": {{"exp": nil}, {"exp": fmt.Sprint(now + 60)}, {"exp": now * 1000}},
-			"nbf": {{"nbf": -1}, {"nbf": true}}, "role": {{"role": 7}}, "plan": {{"plan": ""}},
+			"nbf": {{"nbf": -1}, {"nbf": true}, {"nbf": json.RawMessage("null")}}, "role": {{"role": 7}}, "plan": {{"plan": ""}},
 			"within 15 minutes": {{"exp": now + 901}, {"exp": now}, {"exp": now - 1}},
 			"expired":           {{"iat": now - 60, "exp": now - 5}, {"iat": now - 60, "exp": float64(now) - 5.001}},
 			"not valid yet":     {{"iat": now + 6}, {"nbf": now + 6}},
@@ -223,8 +223,11 @@ func TestClaimsAreRequiredAndTimely(t *testing.T) {
 		}
 		refused(t, a, forge(header, strings.Replace(claims(nil), `"sub":"1"`, `"sub":null`, 1)), "sub")
 		for _, c := range []map[string]any{
-			{"aud": []string{"bank", "gateway"}}, {"exp": now + 900},
-			{"iat": now - 60, "exp": float64(now) - 4.5}, {"iat": now + 5}, {"nbf": float64(now) + 4.5},
+			{"aud": []string{"bank", "gateway"}},
+			{"exp": now + 900},
+			{"iat": now - 60, "exp": float64(now) - 4.5},
+			{"iat": now + 5},
+			{"nbf": float64(now) + 4.5},
 		} {
 			_, err := a.Verify(forge(header, claims(c)))
 			assert.NoError(t, err, "%v", c)
