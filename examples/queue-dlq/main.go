@@ -60,7 +60,8 @@ func main() {
 	go broker.Subscribe(ctx, operator, func(_ context.Context, d messaging.Delivery) error { dead <- d; return nil })
 	d := <-dead
 	fmt.Printf("dead after %s attempts: %s\n", d.Headers["keelson-attempts"], d.Headers["keelson-error"])
-	fmt.Println("ann and bob have theirs:", <-mailer.sent != <-mailer.sent)
+	<-mailer.sent // ann's
+	<-mailer.sent // bob's
 
 	fmt.Println("the template is there, and the message goes back as it was")
 	mailer.polyglot.Store(true)

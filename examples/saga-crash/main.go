@@ -73,7 +73,7 @@ func pay(bank, key string) error {
 		return nil
 	}
 	err := os.WriteFile(bank, []byte(key), 0o600)
-	fmt.Println("  pays, and the power fails")
+	fmt.Println("  pays, and the power fails:", err)
 	os.Exit(1) // nothing deferred runs, and no record is written
-	return err
+	return nil
 }

@@ -34,7 +34,7 @@ var (
 	// ErrInvalid is matched by every refusal of a token. The text says why, for a
 	// log, and holds no part of the token; clients get one answer for all of them.
 	ErrInvalid = errors.New("token: invalid")
-	// ErrMissing: there is no Authorization header.
+	// ErrMissing means that there is no Authorization header.
 	ErrMissing = errors.New("token: no Authorization header")
 )
 
