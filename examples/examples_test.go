@@ -130,7 +130,7 @@ func TestSmallExamplesImportOnePackage(t *testing.T) {
 // with it without anybody noticing.
 func TestServicesImportNoOther(t *testing.T) {
 	const base = module + "examples/internal/shop/"
-	services := []string{"gateway", "orders", "users"}
+	services := []string{"gateway", "orders", "users", "products", "payments", "inventory", "shipping", "mailer", "broker", "l2", "registry"}
 	for _, service := range services {
 		deps := list(t, `{{join .Deps "\n"}}`, "./internal/shop/"+service)
 		require.True(t, slices.Contains(deps, base+"wire"), "%s does not even import wire", service)

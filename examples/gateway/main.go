@@ -23,7 +23,7 @@ func users(w http.ResponseWriter, r *http.Request) {
 }
 func fetch(context.Context, string) (string, error) { return "a lamp", nil }
 
-func newGateway(tokens *token.Authority, products *cache.Cache[string, string]) http.Handler {
+func newGateway(tokens *token.Keys, products *cache.Cache[string, string]) http.Handler {
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /api/products/{sku}", func(w http.ResponseWriter, r *http.Request) {
 		page, err := products.GetEntry(r.Context(), r.PathValue("sku"))
@@ -34,8 +34,8 @@ func newGateway(tokens *token.Authority, products *cache.Cache[string, string]) 
 		fmt.Fprintf(w, "%s, from %s", page.Value, page.Layer)
 	})
 	routes.HandleFunc("GET /api/users/{id}", func(w http.ResponseWriter, r *http.Request) {
-		text, _ := token.Bearer(r.Header) // without one, no token is valid
-		switch who, err := tokens.Verify(text); {
+		text, _ := token.Bearer(r.Header.Values("Authorization")) // none is not valid either
+		switch who, err := tokens.Verify(text, time.Now()); {
 		case err != nil:
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			http.Error(w, "need a valid token", http.StatusUnauthorized)
@@ -56,13 +56,13 @@ func newGateway(tokens *token.Authority, products *cache.Cache[string, string]) 
 }
 
 func main() {
-	key, err1 := token.NewKey("k1", []byte("at least 32 bytes of crypto/rand"))
-	tokens, err2 := token.New("shop", "gateway", key)
-	products, err3 := cache.New(cache.Config[string, string]{Load: fetch, Policy: cache.Policy{TTL: time.Minute}})
-	if err := errors.Join(err1, err2, err3); err != nil {
+	tokens, err1 := token.NewKeys("users", "gateway", []byte("at least 32 bytes of crypto/rand"))
+	products, err2 := cache.New(cache.Config[string, string]{Load: fetch, Policy: cache.Policy{TTL: time.Minute}})
+	if err := errors.Join(err1, err2); err != nil {
 		panic(err)
 	}
-	alice, _ := tokens.Sign(token.Claims{Subject: "1", Session: "s-1"}, time.Minute)
+	now := time.Now()
+	alice, _ := tokens.Sign(token.Claims{Subject: "1", Session: "s-1", IssuedAt: token.At(now), Expires: token.At(now.Add(time.Minute))})
 	gateway := newGateway(tokens, products)
 	ask := func(path, authorization string) {
 		r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()

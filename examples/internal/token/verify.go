@@ -12,15 +12,14 @@ import (
 )
 
 // Verify returns the claims of a token that one of the keys has signed, that is
-// meant for this audience, and whose time is now. Every other error matches
-// ErrInvalid.
-func (a *Authority) Verify(text string) (Claims, error) {
+// meant for this audience, and whose time is now. Any error matches ErrInvalid.
+func (k *Keys) Verify(text string, now time.Time) (Claims, error) {
 	signed, signature, ok := cutLast(text)
 	header, claims, two := strings.Cut(signed, ".")
 	if !ok || !two || strings.Contains(claims, ".") || len(text) > maxBytes {
 		return Claims{}, refused("not three segments within 4 KiB")
 	}
-	key, err := a.choose(header)
+	key, err := k.choose(header)
 	if err != nil {
 		return Claims{}, err
 	}
@@ -29,7 +28,7 @@ func (a *Authority) Verify(text string) (Claims, error) {
 	if mac, err := decode(signature); err != nil || !hmac.Equal(mac, key.mac(signed)) {
 		return Claims{}, refused("signature")
 	}
-	return a.read(claims, time.Now())
+	return k.read(claims, now)
 }
 
 func cutLast(text string) (before, after string, ok bool) {
@@ -43,48 +42,48 @@ func cutLast(text string) (before, after string, ok bool) {
 // choose returns the key that the header names. The header may choose among the
 // keys of the configuration, and nothing else: no algorithm, and no key from
 // inside the token or from an address in it (jwk, jku, x5u).
-func (a *Authority) choose(header string) (Key, error) {
+func (k *Keys) choose(header string) (key, error) {
 	h, err := members(header)
 	if err != nil {
-		return Key{}, err
+		return key{}, err
 	}
 	if alg, err := member[string](h, "alg"); err != nil || alg != "HS256" {
-		return Key{}, refused("alg")
+		return key{}, refused("alg")
 	}
 	if _, critical := h["crit"]; critical {
-		return Key{}, refused("crit") // it lists what one must understand; we understand none
+		return key{}, refused("crit") // it lists what one must understand; we understand none
 	}
 	kid, err := member[string](h, "kid")
-	i := slices.IndexFunc(a.keys, func(k Key) bool { return k.id == kid })
+	i := slices.IndexFunc(k.keys, func(k key) bool { return k.id == kid })
 	if err != nil || i < 0 {
-		return Key{}, refused("kid")
+		return key{}, refused("kid")
 	}
-	return a.keys[i], nil
+	return k.keys[i], nil
 }
 
 // read checks claims whose signature holds.
-func (a *Authority) read(segment string, now time.Time) (Claims, error) {
+func (k *Keys) read(segment string, now time.Time) (Claims, error) {
 	m, err := members(segment)
 	r := reader{members: m, err: err}
 	issuer, audience := r.text("iss"), r.audience()
 	c := Claims{
 		Subject: r.text("sub"), Session: r.text("sid"), Role: r.optional("role"), Plan: r.optional("plan"),
-		Issued: r.date("iat"), Expires: r.date("exp"),
+		IssuedAt: r.date("iat"), Expires: r.date("exp"),
 	}
 	if _, there := m["nbf"]; there {
 		c.NotBefore = r.date("nbf")
 	}
-	life := c.Expires.Sub(c.Issued)
+	issued, expires := c.IssuedAt.time(), c.Expires.time()
 	switch {
 	case r.err != nil:
 		return Claims{}, r.err
-	case issuer != a.issuer || !slices.Contains(audience, a.audience):
+	case issuer != k.issuer || !slices.Contains(audience, k.audience):
 		return Claims{}, refused("iss or aud is another's")
-	case life <= 0 || life > MaxLife:
+	case !expires.After(issued) || expires.Sub(issued) > maxLife:
 		return Claims{}, refused("exp is not within 15 minutes of iat")
-	case !now.Before(c.Expires.Add(Leeway)):
+	case !now.Before(expires.Add(leeway)):
 		return Claims{}, refused("expired")
-	case c.Issued.After(now.Add(Leeway)) || c.NotBefore.After(now.Add(Leeway)):
+	case issued.After(now.Add(leeway)) || c.NotBefore.time().After(now.Add(leeway)):
 		return Claims{}, refused("not valid yet")
 	}
 	return c, nil
@@ -114,13 +113,13 @@ func (r *reader) optional(name string) string {
 
 // date reads seconds since 1970, also fractions of them. What lies beyond the
 // year 5138 was meant as milliseconds.
-func (r *reader) date(name string) time.Time {
-	s, err := member[float64](r.members, name)
+func (r *reader) date(name string) Seconds {
+	s, err := member[Seconds](r.members, name)
 	if err == nil && (s < 0 || s > 1e11) {
 		err = refused(name)
 	}
 	r.err = cmp.Or(r.err, err)
-	return time.UnixMicro(int64(s * 1e6))
+	return s
 }
 
 // audience accepts both forms of aud, one name and a list.

@@ -14,9 +14,9 @@ import (
 )
 
 // Record is one line of telemetry. Data depends on Kind: a BreakerEvent, a
-// RetryEvent, or the service's Stats.
+// RetryEvent, the service's Stats, or what a service has told by Node.Tell.
 type Record struct {
-	Kind    string          `json:"kind"` // "breaker" "retry" "stats"
+	Kind    string          `json:"kind"` // "breaker" "retry" "stats" "saga" "event"
 	Service string          `json:"service"`
 	At      time.Time       `json:"at"`
 	Data    json.RawMessage `json:"data"`
@@ -54,6 +54,7 @@ type Stats struct {
 	Dropped  uint64                     `json:"dropped"` // telemetry records
 	Breakers map[string]json.RawMessage `json:"breakers"`
 	Retry    map[string]RetryStats      `json:"retry"`
+	Sections map[string]json.RawMessage `json:"sections,omitempty"` // what the service tells besides, such as sagas and lag
 }
 
 // RetryStats counts the calls of one client: what was asked for, and how many
