@@ -102,20 +102,30 @@ func (c *Cache[K, V]) beginRound(ctx context.Context, keys []K) *round[K, V] {
 		}
 		r.waits = append(r.waits, wait)
 	}
-	go c.flyRound(r)
+	c.flyRound(ctx, r)
 	return r
 }
 
-func (c *Cache[K, V]) flyRound(r *round[K, V]) {
-	defer c.works.wg.Done()
-	defer c.works.leave(r.work)
-	if len(r.own) == 0 {
-		return
+// flyRound runs the flights that the round has begun.
+func (c *Cache[K, V]) flyRound(ctx context.Context, r *round[K, V]) {
+	done := func() {
+		c.works.leave(r.work)
+		c.works.wg.Done()
 	}
-	if c.cfg.Remote == nil {
-		c.flyAll(r.own, c.loadThese)
-	} else {
-		c.flyAll(r.own, c.flyRemote)
+	switch {
+	case len(r.own) == 0:
+		done()
+	case c.cfg.Remote != nil && !c.softly(toGet):
+		c.flyHere(ctx, r.own, done)
+	default:
+		go func() {
+			defer done()
+			if c.cfg.Remote == nil {
+				c.flyAll(r.own, c.loadThese)
+			} else {
+				c.flyAll(r.own, c.flyRemote)
+			}
+		}()
 	}
 }
 

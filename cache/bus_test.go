@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,6 +163,43 @@ func TestTrustComesBackAfterALongSilence(t *testing.T) {
 		e, _ = c.Peek("a")
 		assert.False(t, e.Stale, "nothing was missed")
 		assert.True(t, c.Stats().Linked)
+	})
+}
+
+// handBus is a bus whose messages the test delivers.
+type handBus struct{ subscribed chan func(cache.Message) }
+
+func (handBus) Publish(context.Context, cache.Message) error { return nil }
+
+func (b handBus) Subscribe(ctx context.Context, _ uint64, deliver func(cache.Message)) error {
+	b.subscribed <- deliver
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// T38: a link that comes back without a gap has what was sent meanwhile still to
+// deliver. Until it has caught up, nothing of before is trusted.
+func TestResumedLinkIsNotTrustedBeforeItHasCaughtUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		bus := handBus{make(chan func(cache.Message))}
+		src := newSource("a", "1")
+		c := open(t, config{Load: src.load, Bus: bus, MaxLag: 3 * time.Second, Policy: cache.Policy{TTL: time.Hour}})
+		deliver := <-bus.subscribed
+		deliver(cache.Message{Seq: 7})
+		deliver(cache.Message{Seq: 7})
+		require.Equal(t, "1", get(t, c, "a"))
+		src.put("a", "2")
+		time.Sleep(time.Minute) // silence: the subscription was ended
+
+		deliver = <-bus.subscribed
+		deliver(cache.Message{Seq: 7})
+		e, _ := c.Peek("a")
+		assert.True(t, e.Stale, "what came since 7 is on its way")
+		assert.False(t, c.Stats().Linked)
+		deliver(cache.Message{Seq: 8, Keys: []string{"a"}})
+		deliver(cache.Message{Seq: 8})
+		assert.True(t, c.Stats().Linked)
+		assert.Equal(t, "2", get(t, c, "a"))
 	})
 }
 

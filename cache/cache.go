@@ -99,7 +99,8 @@ func (c *Cache[K, V]) start() {
 // same time share one load; one whose ctx ends leaves alone, and the last one to
 // leave cancels it.
 //
-// A hit in L1 costs about 30 ns.
+// A hit in L1 costs about 30 ns. The first caller to miss it reads the Remote on
+// its own goroutine, and leaves as soon as the Remote heeds the end of its ctx.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 	if e := c.table.find(key); e != nil {
 		// The epoch first: a new epoch never blesses an old box.

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -348,4 +349,39 @@ func TestSetReplacesAbsentOnAllNodes(t *testing.T) {
 		assert.Equal(t, "1", get(t, c, "a"))
 		assert.Equal(t, "1", get(t, other, "a"))
 	})
+}
+
+// A value that the Remote may not have is not found there to be invalidated: L1
+// keeps it for MaxLag at most.
+func TestValueThatTheRemoteMayLackLivesForMaxLag(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		src := newSource("a", "1")
+		n := cachetest.NewCluster(1).Node()
+		lost := &lostReply{Remote: n}
+		c := open(t, config{Load: src.load, Remote: lost, Bus: n, MaxLag: 5 * time.Second, Policy: cache.Policy{TTL: time.Hour}})
+		synctest.Wait()
+		lost.on.Store(true)
+		get(t, c, "a")
+		lost.on.Store(false)
+		src.put("a", "2") // without an invalidation
+		time.Sleep(4 * time.Second)
+		assert.Equal(t, "1", get(t, c, "a"))
+		time.Sleep(2 * time.Second)
+		e, ok := c.Peek("a")
+		assert.False(t, ok, "%+v", e)
+	})
+}
+
+// lostReply is a Remote that does what it says it could not.
+type lostReply struct {
+	cache.Remote
+	on atomic.Bool
+}
+
+func (l *lostReply) Put(ctx context.Context, fills []cache.Fill) ([]bool, error) {
+	stored, err := l.Remote.Put(ctx, fills)
+	if l.on.Load() {
+		return nil, errors.New("connection reset")
+	}
+	return stored, err
 }

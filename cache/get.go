@@ -102,7 +102,11 @@ func (c *Cache[K, V]) fetch(ctx context.Context, key K, load Loader[K, V], a aim
 	switch {
 	case begun != nil:
 		f, begun.load = begun, load
-		go c.fly(begun)
+		if c.cfg.Remote == nil || c.softly(a) {
+			go c.fly(f)
+		} else {
+			c.flyHere(ctx, []*flight[K, V]{f}, c.works.wg.Done)
+		}
 	case f == nil:
 		return answer[V]{}, nil, false
 	default:

@@ -39,6 +39,23 @@ func TestPendingKeysStayUntilTheClearIsHeld(t *testing.T) {
 	assert.Equal(t, int64(1), p.len())
 }
 
+// T38: after a gap the stamps are known again once the Remote was asked behind it,
+// and while the bus tells of all that comes later.
+func TestStampsAreCompleteOnlyByAnAnswerFromBehindTheGap(t *testing.T) {
+	s := stamps{tags: make(map[string]uint64)}
+	s.setLive(true)
+	asked := s.seq.Load()
+	s.gap() // while the question was under way
+	s.learn(Generations{Now: 7}, asked)
+	assert.False(t, s.known(), "the answer may be older than what was missed")
+	s.setLive(false)
+	s.learn(Generations{Now: 7}, s.seq.Load())
+	s.setLive(true)
+	assert.False(t, s.known(), "nobody told what came after the answer")
+	s.learn(Generations{Now: 7}, s.seq.Load())
+	assert.True(t, s.known())
+}
+
 func FuzzEnvelope(f *testing.F) {
 	f.Add(seal(0, header{}, nil))
 	f.Add(seal(0, header{generation: 1, whole: time.Hour, tags: []string{"t", "u"}}, []byte("x")))

@@ -2,11 +2,56 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
 // flyRemote takes flights to the Remote, and those that must load to the source.
-func (c *Cache[K, V]) flyRemote(fs []*flight[K, V]) { c.loadThese(c.readRemote(fs)) }
+func (c *Cache[K, V]) flyRemote(fs []*flight[K, V]) {
+	ready, held := c.ask(fs[0].work.ctx, fs)
+	c.loadThese(c.poll(ready, held))
+}
+
+// flyHere is fly, on the goroutine of the caller until the Remote has answered: a
+// hit there then costs no switch of goroutines. What is left to do goes on by
+// itself. The read ends with the caller's ctx, and is made again for others who
+// wait. done is called when the goroutine that c.works counts would have ended.
+func (c *Cache[K, V]) flyHere(ctx context.Context, fs []*flight[K, V], done func()) {
+	read, end := c.readContext(ctx, fs[0].work.ctx)
+	var ready, held []*flight[K, V]
+	goesOn := false
+	defer func() {
+		end()
+		if !goesOn {
+			done()
+		}
+	}()
+	c.flyAll(fs, func(fs []*flight[K, V]) { ready, held = c.ask(read, fs) })
+	if len(ready)+len(held) == 0 {
+		return
+	}
+	goesOn = true
+	go func() {
+		defer done()
+		c.flyAll(slices.Concat(ready, held), func([]*flight[K, V]) { c.loadThese(c.poll(ready, held)) })
+	}()
+}
+
+// readContext ends with the work's or the caller's. The caller's deadline is
+// passed on, since that is all that some clients look at.
+func (c *Cache[K, V]) readContext(ctx, work context.Context) (read context.Context, end func()) {
+	if ctx.Done() == nil {
+		return work, func() {}
+	}
+	var cancel context.CancelFunc
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < c.cfg.RemoteTimeout {
+		read, cancel = context.WithDeadline(work, deadline)
+	} else {
+		read, cancel = context.WithCancel(work)
+	}
+	stop := context.AfterFunc(ctx, cancel)
+	return read, func() { stop(); cancel() }
+}
 
 // loadThese loads flights that the Remote has let through. One goroutine runs
 // them all, so they have one work and one loader.
@@ -18,12 +63,11 @@ func (c *Cache[K, V]) loadThese(fs []*flight[K, V]) {
 	}
 }
 
-// readRemote ends the flights that the Remote can answer, and returns those that
-// now may load. Where somebody else holds the lease it polls, beside the loads if
-// there are some: a node that kept its own leases while it waited for others'
-// could wait for a node that does the same.
-func (c *Cache[K, V]) readRemote(fs []*flight[K, V]) []*flight[K, V] {
-	ready, held := c.ask(fs)
+// poll returns the flights that now may load. While somebody else holds a lease
+// it asks again and again, beside the loads if there are some: a node that kept
+// its own leases while it waited for others' could wait for a node that does the
+// same.
+func (c *Cache[K, V]) poll(ready, held []*flight[K, V]) []*flight[K, V] {
 	for delay := pollMin; len(held) > 0; delay = min(2*delay, pollMax) {
 		if len(ready) > 0 {
 			rest := held
@@ -33,14 +77,15 @@ func (c *Cache[K, V]) readRemote(fs []*flight[K, V]) []*flight[K, V] {
 			return ready
 		}
 		c.stats.leaseWaits.Add(1)
-		if !sleep(held[0].work.ctx, delay) {
+		w := held[0].work
+		if !sleep(w.ctx, delay) {
 			for _, f := range held {
-				f.outcome = c.acceptFailure(f, c.lateError(held[0].work.ctx.Err()))
+				f.outcome = c.acceptFailure(f, c.lateError(w.ctx.Err()))
 				c.finish(f, f.outcome)
 			}
 			return nil
 		}
-		ready, held = c.ask(held)
+		ready, held = c.ask(w.ctx, held)
 	}
 	return ready
 }
@@ -75,8 +120,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // ask is one read of the Remote. It ends the flights that have an answer and
-// returns those that may load, and those whose lease is held by somebody else.
-func (c *Cache[K, V]) ask(fs []*flight[K, V]) (ready, held []*flight[K, V]) {
+// returns those that may load, and those to ask about again: somebody else holds
+// their lease, or ctx has ended before their work's.
+func (c *Cache[K, V]) ask(ctx context.Context, fs []*flight[K, V]) (ready, held []*flight[K, V]) {
 	fs, ready = c.passPending(fs)
 	for len(fs) > 0 {
 		queries := make([]Query, len(fs))
@@ -84,16 +130,16 @@ func (c *Cache[K, V]) ask(fs []*flight[K, V]) (ready, held []*flight[K, V]) {
 			queries[i] = c.query(f)
 		}
 		read := c.clock.now()
-		records, err := c.remoteGet(fs[0].work.ctx, queries, c.leases(fs[0]))
+		records, err := c.remoteGet(ctx, queries, c.leases(fs[0]))
 		if err != nil {
-			return append(ready, c.withoutRemote(fs, err)...), held
+			return c.unanswered(ctx, fs, err, ready, held)
 		}
 		found := make([]found[V], len(fs))
 		for i, f := range fs {
 			found[i] = c.open(f, queries[i], records[i])
 		}
-		if err := c.judgeFound(fs[0].work.ctx, fs, found); err != nil {
-			return append(ready, c.withoutRemote(fs, err)...), held
+		if err := c.judgeFound(ctx, fs, found); err != nil {
+			return c.unanswered(ctx, fs, err, ready, held)
 		}
 		var again []*flight[K, V]
 		for i, f := range fs {
@@ -110,6 +156,14 @@ func (c *Cache[K, V]) ask(fs []*flight[K, V]) (ready, held []*flight[K, V]) {
 		fs = again
 	}
 	return ready, held
+}
+
+// unanswered is what ask returns when it gets no answer about fs.
+func (c *Cache[K, V]) unanswered(ctx context.Context, fs []*flight[K, V], err error, ready, held []*flight[K, V]) (load, again []*flight[K, V]) {
+	if ctx.Err() != nil && fs[0].work.ctx.Err() == nil {
+		return ready, append(held, fs...)
+	}
+	return append(ready, c.withoutRemote(fs, err)...), held
 }
 
 // leases tells whether a flight could use a lease.

@@ -283,6 +283,7 @@ func TestExpiryIsOneDecision(t *testing.T) {
 		get(t, c, "a")
 		for range 150 {
 			time.Sleep(10 * time.Millisecond)
+			synctest.Wait() // until the clock has stepped, which is due at the same instant
 			p, ok := c.Peek("a")
 			require.True(t, ok)
 			e, err := c.GetEntry(t.Context(), "a")

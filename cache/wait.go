@@ -37,8 +37,8 @@ func (c *Cache[K, V]) keep(f *flight[K, V]) {
 // SoftTimeout has passed since that instant.
 func (c *Cache[K, V]) wait(ctx context.Context, f *flight[K, V], a aim, since int64) (answer[V], error) {
 	var soft <-chan time.Time
-	if d := c.cfg.Policy.SoftTimeout; d > 0 && c.cfg.Policy.StaleIfError > 0 && a == toGet {
-		timer := time.NewTimer(d - c.since(since))
+	if c.softly(a) {
+		timer := time.NewTimer(c.cfg.Policy.SoftTimeout - c.since(since))
 		defer timer.Stop()
 		soft = timer.C
 	}
@@ -70,6 +70,11 @@ func (c *Cache[K, V]) wait(ctx context.Context, f *flight[K, V], a aim, since in
 			}
 		}
 	}
+}
+
+// softly tells whether a caller may take a stale value after SoftTimeout.
+func (c *Cache[K, V]) softly(a aim) bool {
+	return c.cfg.Policy.SoftTimeout > 0 && c.cfg.Policy.StaleIfError > 0 && a == toGet
 }
 
 // landed is the result of a flight that is over.

@@ -59,20 +59,20 @@ func (r *Router[K]) Guard(self ID) *Guard[K] {
 // change of this part of the keys, and it is not blocked. Otherwise it returns
 // a [*MovedError], or ErrBlocked.
 func (g *Guard[K]) Write(ctx context.Context, key K, rt Route, f func(context.Context) error) error {
-	return g.call(ctx, key, rt, (*Guard[K]).mayWrite, f)
+	return g.call(ctx, key, rt, write, f)
 }
 
 // Read calls f if self owns the key, even if it is blocked or the route is
 // old, or if it is its mirror, ReadMirror is on, and the route knows that.
 // Otherwise it returns a [*MovedError].
 func (g *Guard[K]) Read(ctx context.Context, key K, rt Route, f func(context.Context) error) error {
-	return g.call(ctx, key, rt, (*Guard[K]).mayRead, f)
+	return g.call(ctx, key, rt, read, f)
 }
 
 // Mirror calls f, which applies the copy of a write that the owner took, if
 // self is the key's mirror, under the conditions of Write.
 func (g *Guard[K]) Mirror(ctx context.Context, key K, rt Route, f func(context.Context) error) error {
-	return g.call(ctx, key, rt, (*Guard[K]).mayMirror, f)
+	return g.call(ctx, key, rt, mirror, f)
 }
 
 // Fence returns nil once epoch or a later one is in force here and every call
@@ -118,8 +118,11 @@ func (r *Router[K]) await(ctx context.Context, epoch uint64) error {
 }
 
 // call admits and runs one call.
-func (g *Guard[K]) call(ctx context.Context, key K, rt Route, may func(*Guard[K], *class, Route, uint64) error, f func(context.Context) error) error {
-	gen := g.enter()
+func (g *Guard[K]) call(ctx context.Context, key K, rt Route, want access, f func(context.Context) error) error {
+	gen := g.cur.Load()
+	if !g.join(gen) {
+		gen = g.enter()
+	}
 	if rt.Since() > gen.snap.epoch {
 		gen.leave()
 		var err error
@@ -132,7 +135,7 @@ func (g *Guard[K]) call(ctx context.Context, key K, rt Route, may func(*Guard[K]
 	if c.owner == "" {
 		return gen.snap.noOwner(key)
 	}
-	if err := may(g, c, rt, gen.snap.epoch); err != nil {
+	if err := c.may(want, g.self, rt.Epoch, gen.snap.epoch); err != nil {
 		return err
 	}
 	return f(ctx)
@@ -153,32 +156,39 @@ func (g *Guard[K]) catchUp(ctx context.Context, rt Route) (*generation[K], error
 	return nil, stale
 }
 
-func (g *Guard[K]) mayWrite(c *class, rt Route, epoch uint64) error {
-	switch {
-	case c.owner != g.self:
-		return &MovedError{To: c.owner, Epoch: epoch}
-	case rt.Epoch < c.since:
-		return &MovedError{To: g.self, Epoch: c.since}
-	case c.block:
-		return ErrBlocked
-	}
-	return nil
-}
+// An access is what a call wants of its key.
+type access uint8
 
-// mayRead: a route of before names the mirror only because it owned the key
-// once. Its caller tolerates no lag, and has not chosen the mirror.
-func (g *Guard[K]) mayRead(c *class, rt Route, epoch uint64) error {
-	if c.owner == g.self || c.mirror == g.self && c.read && rt.Epoch >= c.since {
+const (
+	write access = iota
+	read
+	mirror
+)
+
+// may admits self to keys of this class by a route of epoch routed, or says why
+// not. epoch is the guard's.
+//
+// Reads: a route of before names the mirror only because it owned the key once.
+// Its caller tolerates no lag, and has not chosen the mirror.
+func (c *class) may(want access, self ID, routed, epoch uint64) error {
+	current := routed >= c.since
+	switch want {
+	case read:
+		if c.owner != self && (c.mirror != self || !c.read || !current) {
+			return &MovedError{To: c.owner, Epoch: epoch}
+		}
 		return nil
+	case write:
+		if c.owner != self {
+			return &MovedError{To: c.owner, Epoch: epoch}
+		}
+	case mirror:
+		if c.mirror != self {
+			return &MovedError{To: c.owner, Epoch: epoch}
+		}
 	}
-	return &MovedError{To: c.owner, Epoch: epoch}
-}
-
-func (g *Guard[K]) mayMirror(c *class, rt Route, epoch uint64) error {
 	switch {
-	case c.mirror != g.self:
-		return &MovedError{To: c.owner, Epoch: epoch}
-	case rt.Epoch < c.since:
+	case !current:
 		return &MovedError{To: c.owner, Epoch: c.since}
 	case c.block:
 		return ErrBlocked
@@ -189,21 +199,17 @@ func (g *Guard[K]) mayMirror(c *class, rt Route, epoch uint64) error {
 // enter counts the caller in the generation of the topology in force.
 func (g *Guard[K]) enter() *generation[K] {
 	for {
-		gen := g.cur.Load()
-		if gen.snap != g.r.cur.Load() {
-			g.advance()
-			continue
-		}
-		if g.join(gen) {
+		g.advance()
+		if gen := g.cur.Load(); g.join(gen) {
 			return gen
 		}
 	}
 }
 
-// join counts the caller in gen, unless that has been retired.
+// join counts the caller in gen, unless that has been retired or has to be.
 func (g *Guard[K]) join(gen *generation[K]) bool {
 	gen.calls.Add(1)
-	if g.cur.Load() == gen {
+	if g.cur.Load() == gen && g.r.cur.Load() == gen.snap {
 		return true
 	}
 	gen.leave()

@@ -32,9 +32,21 @@ func (r remote) pass(d time.Duration) {
 	r.await("time passes", func() bool { return time.Since(begun) > d })
 }
 
+// rounding is what TTL may be off by: ends are rounded to milliseconds, at the
+// server and here.
+const rounding = 2 * time.Millisecond
+
 // life checks TTL at each moment against the clock here: the server's may show
 // another time but runs no faster.
 func life(r remote) {
+	for version := range uint64(10) { // several, as a delay between these steps hides a wrong one
+		const whole = time.Hour + 999*time.Millisecond
+		f := value("b", version+1, "x")
+		f.TTL = whole
+		before := time.Now()
+		r.put(f, true)
+		r.lookAtTTL("b", whole, before, time.Now())
+	}
 	const whole = 150 * time.Millisecond
 	f := value("a", 1, "x")
 	f.TTL = whole
@@ -42,11 +54,7 @@ func life(r remote) {
 	r.put(f, true)
 	after := time.Now()
 	r.await("the record ends", func() bool {
-		asked := time.Now()
-		got := r.look("a")
-		answered := time.Now()
-		// The ends are rounded to milliseconds, at the server and here.
-		const rounding = 2 * time.Millisecond
+		got, answered := r.lookAtTTL("a", whole, before, after)
 		if got.Version == 0 {
 			if !empty(got) {
 				r.Errorf("an ended record leaves %+v", got)
@@ -54,19 +62,30 @@ func life(r remote) {
 			if lived := answered.Sub(before); lived < whole-rounding {
 				r.Errorf("a life of %v ends after %v", whole, lived)
 			}
-			return true
 		}
-		if got.TTL <= 0 || got.TTL > whole {
-			r.Errorf("TTL is %v, of %v", got.TTL, whole)
-		}
-		if end := asked.Add(got.TTL); end.After(after.Add(whole + rounding)) {
-			r.Errorf("TTL %v is too long by %v", got.TTL, end.Sub(after.Add(whole)))
-		}
-		if end := answered.Add(got.TTL); end.Before(before.Add(whole - rounding)) {
-			r.Errorf("TTL %v is too short by %v", got.TTL, before.Add(whole).Sub(end))
-		}
-		return false
+		return got.Version == 0
 	})
+}
+
+// lookAtTTL looks for a record that was put between two moments with a whole
+// TTL, and says when the answer came.
+func (r remote) lookAtTTL(key string, whole time.Duration, before, after time.Time) (cache.Record, time.Time) {
+	asked := time.Now()
+	got := r.look(key)
+	answered := time.Now()
+	if got.Version == 0 {
+		return got, answered
+	}
+	if got.TTL <= 0 || got.TTL > whole {
+		r.Errorf("TTL is %v, of %v", got.TTL, whole)
+	}
+	if end := asked.Add(got.TTL); end.After(after.Add(whole + rounding)) {
+		r.Errorf("TTL %v is too long by %v", got.TTL, end.Sub(after.Add(whole)))
+	}
+	if end := answered.Add(got.TTL); end.Before(before.Add(whole - rounding)) {
+		r.Errorf("TTL %v is too short by %v", got.TTL, before.Add(whole).Sub(end))
+	}
+	return got, answered
 }
 
 func shortLife(r remote) {

@@ -15,7 +15,7 @@ import (
 
 // serveAlone runs one service in the foreground: what a container or an init
 // system would start, and what -procs does.
-func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.Logger, stdin io.Reader, stdout, stderr io.Writer) int {
+func (o *options) serveAlone(ctx context.Context, engines shop.Engines, preset shop.Preset, log *slog.Logger, stdin io.Reader, stdout, stderr io.Writer) int {
 	svc, err := shop.FindService(o.service)
 	if err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
@@ -51,7 +51,7 @@ func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.
 		return exitStart
 	}
 	fmt.Fprintf(stdout, "%s http://%s\n", spec.Name, ln.Addr())
-	c := shop.Config{Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, Logger: log, Saga: o.saga}
+	c := shop.Config{Engines: engines, Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, Logger: log, Saga: o.saga}
 	if err := shop.ServeAlone(ctx, svc, ln, c, spec); err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart

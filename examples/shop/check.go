@@ -40,10 +40,7 @@ func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Sc
 	}
 	h := scenario.Header{
 		Scenario: script.Name, Preset: o.preset, Seed: o.seed, Sabotage: o.sabotage, Length: result.Length.String(),
-		Repeat: fmt.Sprintf("go run ./examples/shop -check -scenario %s -for %v -preset %s -seed %d", script.Name, result.Length, o.preset, o.seed),
-	}
-	if o.sabotage != "" {
-		h.Repeat += " -sabotage " + o.sabotage
+		Repeat: o.repeat(script, result.Length),
 	}
 	if o.json {
 		_ = result.WriteJSON(stdout, h) // a closed pipe has nobody to tell

@@ -79,15 +79,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return exitStart
 	}
 	defer func() { end(code) }()
+	engines, release, err := o.engines()
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitUsage
+	}
+	defer func() { _ = release() }() // what is under way on a connection has ended with the services
 	if o.service != "" {
-		return o.serveAlone(ctx, preset, log, os.Stdin, stdout, stderr)
+		return o.serveAlone(ctx, engines, preset, log, os.Stdin, stdout, stderr)
 	}
 	rps := o.rps
 	if o.check {
 		rps = 0 // the run itself starts and ends the load, so that its figures add up
 	}
 	config := shop.Config{
-		Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode,
+		Engines: engines, Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode,
+		FreePorts: os.Getenv("SHOP_FREE_PORTS") != "",
 	}
 	if o.check {
 		return o.startCheck(ctx, config, script, stdout, stderr)
@@ -106,7 +113,7 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	// Nobody has chosen 8080, so another port is as good; an address that was given
 	// is one that somebody will look at.
 	ln, err := wire.TCP{}.Listen(o.addr)
-	if err != nil && !o.addrGiven {
+	if err != nil && !o.given["addr"] {
 		ln, err = wire.TCP{}.Listen("127.0.0.1:0")
 	}
 	if err != nil {
@@ -117,7 +124,10 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	defer srv.Close()
 	url := "http://" + ln.Addr().String() + "/"
 	// Only now, when somebody listens: what prints an address is taken at its word.
-	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\nCtrl-C ends the shop.\n", url, s.URL("gateway"))
+	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\n", url, s.URL("gateway"))
+	// Said here and nowhere else: they are new in every run.
+	fmt.Fprintf(stdout, "sign in as Alice, a customer, {\"userId\":1,\"secret\":%q}\n", s.FirstSecret(1))
+	fmt.Fprintf(stdout, "     or as Bob, the operator, {\"userId\":2,\"secret\":%q}\nCtrl-C ends the shop.\n", s.FirstSecret(2))
 	if o.scenario != "" {
 		if err := s.StartScenario(script); err != nil {
 			fmt.Fprintln(stderr, "shop:", err)

@@ -55,7 +55,7 @@ func alive(pid int) bool {
 // all that it had.
 func TestServicesAreProcessesThatCanBeKilled(t *testing.T) {
 	data := t.TempDir()
-	p := launch(t, nil, append(patient, "-procs", "-addr", "127.0.0.1:0", "-data", data)...)
+	p := launch(t, []string{"SHOP_FREE_PORTS=1"}, append(patient, "-procs", "-addr", "127.0.0.1:0", "-data", data)...)
 	page := p.url(t, "page")
 	gateway := strings.TrimSuffix(p.url(t, "gateway"), "/api/users")
 	seen := map[int]string{}
@@ -103,7 +103,7 @@ func pidOf(s state, service string) int { return s.Services[service].PID }
 
 // T19: children of a parent that was killed end by themselves.
 func TestNoChildOutlivesAKilledParent(t *testing.T) {
-	p := launch(t, nil, append(patient, "-procs", "-addr", "127.0.0.1:0", "-data", t.TempDir())...)
+	p := launch(t, []string{"SHOP_FREE_PORTS=1"}, append(patient, "-procs", "-addr", "127.0.0.1:0", "-data", t.TempDir())...)
 	services := look(t, p.url(t, "page")).Services
 	require.NoError(t, p.Process.Kill())
 	eventually(t, "all are gone", func() bool {

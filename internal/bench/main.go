@@ -10,6 +10,7 @@
 //	go run .                          # every row, 5 rounds, at -cpu 1 and 2
 //	go run . -run 'breaker: closed'   # rows whose name matches
 //	go run . -smoke                   # quick; fails on allocations above the ceiling
+//	go run . -package retry           # the rows of one package
 //	go run . -count 11 -out results   # what BENCHMARKS.md shows
 package main
 
@@ -39,6 +40,7 @@ func main() {
 // settings are the parsed flags.
 type settings struct {
 	match *regexp.Regexp
+	pkg   string
 	cpus  []int
 	count int
 	time  time.Duration
@@ -49,6 +51,7 @@ type settings struct {
 func parse(args []string) (s settings, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	match := flags.String("run", "", "run the rows whose name matches this regular expression")
+	flags.StringVar(&s.pkg, "package", "", "run the rows of this package, as BENCHMARKS.md names it, alone")
 	cpus := flags.String("cpu", "1,2", "values of GOMAXPROCS, separated by commas")
 	flags.IntVar(&s.count, "count", 5, "rounds; odd numbers have a true median")
 	flags.DurationVar(&s.time, "time", 200*time.Millisecond, "duration of one measurement")
@@ -66,6 +69,9 @@ func parse(args []string) (s settings, err error) {
 			return s, fmt.Errorf("-cpu is %q, must be positive numbers separated by commas", *cpus)
 		}
 		s.cpus = append(s.cpus, n)
+	}
+	if !slices.ContainsFunc(packages(), func(p pkg) bool { return s.pkg == "" || s.pkg == p.name }) {
+		return s, fmt.Errorf("-package is %q, and no table has that name", s.pkg)
 	}
 	if s.count < 1 || s.time <= 0 {
 		return s, fmt.Errorf("-count is %d and -time %v, both must be positive", s.count, s.time)
@@ -91,6 +97,9 @@ func run(args []string, w io.Writer) (err error) {
 	defer func() { err = errors.Join(err, closeEngines()) }()
 	var over []string
 	for _, p := range packages() {
+		if s.pkg != "" && s.pkg != p.name {
+			continue
+		}
 		results, err := measure(p.rows, s, w)
 		if err != nil {
 			return err
@@ -112,15 +121,15 @@ func run(args []string, w io.Writer) (err error) {
 	return nil
 }
 
-// packages lists the packages that have rows.
-func packages() []struct {
-	name string
+// A pkg is a package of keelson and its rows.
+type pkg struct {
+	name string // of its table in BENCHMARKS.md
 	rows []row
-} {
-	return []struct {
-		name string
-		rows []row
-	}{
+}
+
+// packages lists the packages that have rows.
+func packages() []pkg {
+	return []pkg{
 		{"breaker", slices.Concat(breakerRows(), mixedRows(), keyedRows(), limitRows())},
 		{"retry", retryRows()},
 		{"sharding", shardingRows()},

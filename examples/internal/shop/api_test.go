@@ -39,7 +39,10 @@ func visitWith(t *testing.T, c shop.Config, test func(v visitor)) {
 		preset, err := shop.FindPreset("fast")
 		require.NoError(t, err)
 		network := &wire.Pipe{}
-		c.Engines.Network, c.Preset, c.Seed = network, preset, 1
+		c.Engines.Network, c.Seed = network, 1
+		if c.Preset.Name == "" {
+			c.Preset = preset
+		}
 		s, err := shop.Start(c)
 		require.NoError(t, err)
 		transport := &http.Transport{DialContext: network.DialContext}

@@ -107,9 +107,9 @@ func TestOrdersByEventsBearWhatTheyMustBear(t *testing.T) {
 					require.Equal(t, http.StatusCreated, a.StatusCode, "%s", a.body)
 					ids = append(ids, a.Header.Get("Location"))
 				}
-				time.Sleep(5 * time.Second)
+				time.Sleep(2 * time.Second)
 				trouble.end(v)
-				time.Sleep(5 * time.Second)
+				time.Sleep(4 * time.Second)
 				for _, id := range ids {
 					assert.Contains(t, v.do("GET", "orders", id, "").body, `"status":"confirmed"`)
 				}

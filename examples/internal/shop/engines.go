@@ -4,8 +4,11 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/keelson-go/keelson/cache"
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/eventsource/eventfile"
+	"github.com/keelson-go/keelson/examples/internal/shop/broker"
+	"github.com/keelson-go/keelson/examples/internal/shop/l2"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/sagafile"
@@ -17,6 +20,8 @@ type Engines struct {
 	Network wire.Network                                    // nil means TCP on loopback
 	Events  func(service, part string) (wire.Events, error) // nil means files, or memory without Data
 	Sagas   func(service string) (saga.Store, error)        // the same
+	Broker  func(*wire.Node) wire.Broker                    // nil means memory behind HTTP, in control
+	Cache   func(*wire.Node) (cache.Remote, cache.Bus)      // the same
 }
 
 // withDefaults fills in what is nil: logs in directories below data, a directory
@@ -24,6 +29,12 @@ type Engines struct {
 func (e Engines) withDefaults(data string) Engines {
 	if e.Network == nil {
 		e.Network = wire.TCP{}
+	}
+	if e.Broker == nil {
+		e.Broker = broker.Dial
+	}
+	if e.Cache == nil {
+		e.Cache = l2.Dial
 	}
 	memory := &memoryStores{events: map[string]*eventsource.Memory{}, sagas: map[string]*saga.Memory{}}
 	if e.Events == nil && data == "" {

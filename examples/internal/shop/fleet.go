@@ -10,7 +10,9 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/broker"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/l2"
+	"github.com/keelson-go/keelson/examples/internal/shop/orders"
 	"github.com/keelson-go/keelson/examples/internal/shop/products"
+	"github.com/keelson-go/keelson/examples/internal/shop/users"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
@@ -25,7 +27,7 @@ func (s *Shop) all() []*replica {
 // adds it to the fleet. It neither runs nor knows its peers yet.
 func (s *Shop) enlist(svc Service, n int) (*replica, error) {
 	port := svc.Port
-	if n > 1 {
+	if n > 1 || s.config.FreePorts {
 		port = 0
 	}
 	ln, err := wire.ListenPreferred(s.network, port)
@@ -54,13 +56,17 @@ func (s Service) replicaName(n int) string {
 	return s.Name + "-" + strconv.Itoa(n)
 }
 
-// backplane puts what keeps nothing over a crash, broker and L2, into the hands of
-// control: there it outlives every stop of its front.
-func (s *Shop) backplane(svc Service) Service {
+// adapt makes a service what it is in this shop. What keeps nothing over a crash, broker
+// and L2, is put into the hands of control: there it outlives every stop of its front.
+func (s *Shop) adapt(svc Service) Service {
 	switch svc.Name {
 	case "broker":
-		s.broker = newBroker()
-		svc.build = broker.NewFront(s.broker).Routes
+		memory := newBroker()
+		s.topics, svc.build = memory, broker.NewFront(memory).Routes
+	case "orders":
+		if s.monolith != nil {
+			svc.build = orders.NewInMonolith(s.monolith.whole)
+		}
 	case "cache":
 		svc.build = l2.Routes(cachetest.NewCluster(s.config.Seed))
 	}
@@ -72,7 +78,7 @@ func (s *Shop) backplane(svc Service) Service {
 func (s *Shop) brief(r *replica) {
 	r.config = wire.Config{
 		Name: r.Name, Service: r.Service.Name, Network: s.network, Peers: s.peersOf(r), Settings: s.config.Preset.Wire,
-		Stores: s.config.Engines.stores(r.Service.Name), Broker: broker.Dial, Cache: l2.Dial, Key: s.key,
+		Stores: s.config.Engines.stores(r.Service.Name), Broker: s.config.Engines.Broker, Cache: s.config.Engines.Cache, Key: s.key,
 		Registry: s.URL("registry"), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
 		Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret, Collect: s.collect, Saga: s.config.Saga, Sabotage: s.config.Sabotage, Logger: s.config.Logger,
 	}
@@ -166,3 +172,6 @@ func (s *Shop) shrink(name string) {
 		}
 	}
 }
+
+// FirstSecret is what Alice (1) or Bob (2) signs in with, in this run.
+func (s *Shop) FirstSecret(user int) string { return users.FirstSecret(s.key, user) }

@@ -105,7 +105,7 @@ func TestSessionsEndWhenTheyAreEnded(t *testing.T) {
 		require.NoError(t, v.shop.RestartService("gateway"))
 		assert.Equal(t, 200, look())
 		require.NoError(t, v.shop.StopService("users"))
-		time.Sleep(2 * time.Minute) // beyond every life in the caches
+		time.Sleep(70 * time.Second) // beyond every life in the caches
 		assert.Equal(t, 200, look(), "stale, and better than nothing")
 		require.NoError(t, v.shop.StartService("users"))
 		time.Sleep(5 * time.Second)

@@ -42,7 +42,7 @@ type Service struct {
 var services = []Service{
 	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders", "payments", "inventory", "mailer", "cache"}, Entry: true, build: gateway.New},
 	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping", "broker"}, build: orders.New},
-	{Name: "users", Port: 3000, Needs: []string{"broker", "cache"}, build: users.New},
+	{Name: "users", Port: 3000, Needs: []string{"broker", "cache", "mailer"}, build: users.New},
 	{Name: "products", Port: 3002, Needs: []string{"cache"}, Replicas: 5, build: products.New},
 	{Name: "payments", Port: 3003, Needs: []string{"broker"}, build: payments.New},
 	{Name: "inventory", Port: 3004, Needs: []string{"broker"}, build: inventory.New},
@@ -85,7 +85,7 @@ func ServeAlone(ctx context.Context, svc Service, ln net.Listener, c Config, spe
 	n := wire.NewNode(wire.Config{
 		Name: spec.Name, Service: svc.Name, Network: wire.TCP{}, Peers: spec.Peers, Settings: c.Preset.Wire, Seed: c.Seed,
 		Entry: svc.Entry, Secret: spec.Secret, Key: spec.Key, Saga: c.Saga, Sabotage: c.Sabotage, Faults: spec.Faults, Switches: spec.Switches,
-		Stores: c.Engines.stores(svc.Name), Broker: broker.Dial, Cache: l2.Dial,
+		Stores: c.Engines.stores(svc.Name), Broker: c.Engines.Broker, Cache: c.Engines.Cache,
 		Collect: spec.Collect, Registry: spec.Registry, Check: spec.Check, CheckFor: spec.CheckFor, Logger: c.Logger,
 	})
 	mux, err := svc.build(n)

@@ -47,28 +47,30 @@ import (
 
 // Config says what shop to run.
 type Config struct {
-	Engines  Engines
-	Preset   Preset    // of FindPreset
-	Data     string    // directory of the stores; empty keeps them in memory
-	Sabotage string    // a pattern to break on purpose; empty breaks none
-	Mode     string    // micro or monolith; empty is micro
-	Saga     string    // orchestration or choreography; empty is orchestration
-	Procs    bool      // a process for each replica
-	Seed     uint64    // of load and faults
-	RPS      int       // of the load; zero sends nothing
-	History  io.Writer // of every call of the load; nil keeps none
-	Logger   *slog.Logger
+	Engines   Engines
+	Preset    Preset    // of FindPreset
+	Data      string    // directory of the stores; empty keeps them in memory
+	Sabotage  string    // a pattern to break on purpose; empty breaks none
+	Mode      string    // micro or monolith; empty is micro
+	Saga      string    // orchestration or choreography; empty is orchestration
+	Procs     bool      // a process for each replica
+	Seed      uint64    // of load and faults
+	RPS       int       // of the load; zero sends nothing
+	FreePorts bool      // takes any ports and not those of the table, for shops beside each other
+	History   io.Writer // of every call of the load; nil keeps none
+	Logger    *slog.Logger
 }
 
 // Shop is a running shop. Close ends it.
 type Shop struct {
 	config    Config
 	network   wire.Network
-	secret    string // between control and services; new in every run
-	key       []byte // that tokens are signed with
-	collect   string // where telemetry goes
-	broker    *messaging.Memory
-	trace     *choreography.Trace // nil with a coordinator
+	secret    string               // between control and services; new in every run
+	key       []byte               // that tokens are signed with
+	collect   string               // where telemetry goes
+	topics    messaging.Subscriber // for control itself
+	trace     *choreography.Trace  // nil with a coordinator
+	monolith  *monolith            // nil unless the shop is one
 	load      *load.Generator
 	collector *collect.Collector
 	checker   *check.Checker
@@ -113,14 +115,25 @@ func Start(c Config) (*Shop, error) {
 	if err := orderEvents.Check(); err != nil {
 		return nil, err
 	}
+	foreign := c.Engines.Broker
 	c.Engines = c.Engines.withDefaults(c.Data)
+	if c.Mode == "monolith" && (c.Procs || c.Saga != "orchestration") {
+		return nil, errors.New("a monolith is one process, and its orders need no saga")
+	}
 	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), scaling: make(chan struct{}, 1), control: control{switches: scenario.Switches()}}
+	if c.Mode == "monolith" {
+		s.monolith = &monolith{open: c.Engines.Events}
+		s.config.Engines.Events = s.monolith.events
+	}
 	_, _ = rand.Read(s.key) // never fails, says its documentation
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.http = &http.Client{Transport: &http.Transport{DialContext: s.network.DialContext, IdleConnTimeout: 5 * time.Second}}
 	if err := s.listen(); err != nil {
 		s.Close()
 		return nil, err
+	}
+	if foreign != nil {
+		s.topics = foreign(nil)
 	}
 	if err := s.startAll(); err != nil {
 		s.Close()
@@ -155,7 +168,7 @@ func (s *Shop) listen() error {
 	}
 	s.collect = "http://" + ingest.Addr().String() + "/ingest"
 	for _, svc := range services {
-		if _, err := s.enlist(s.backplane(svc), 1); err != nil {
+		if _, err := s.enlist(s.adapt(svc), 1); err != nil {
 			ingest.Close()
 			return err
 		}
@@ -190,7 +203,7 @@ func (s *Shop) run() {
 	s.wg.Go(func() { s.checker.Run(s.ctx) })
 	if s.config.Saga == "choreography" {
 		s.trace = choreography.NewTrace(orderEvents, 0)
-		s.wg.Go(func() { _ = s.trace.Serve(s.ctx, s.broker) }) // ends with the shop
+		s.wg.Go(func() { _ = s.trace.Serve(s.ctx, s.topics) }) // ends with the shop
 	}
 	for _, r := range s.all() {
 		s.collector.SetService(r.Name, "unknown", r.addr, r.pid())
@@ -217,6 +230,9 @@ func (s *Shop) Close() {
 	s.http.CloseIdleConnections() // a connection without a request would hold up a shutdown
 	for _, r := range s.all() {
 		r.end(ctx)
+	}
+	if s.monolith != nil {
+		s.monolith.close()
 	}
 	if s.ingest != nil { // after the services, whose last words it takes
 		if s.ingest.Shutdown(ctx) != nil {

@@ -30,6 +30,7 @@ func rejected(s collect.State) (n float64) {
 	_ = json.Unmarshal(s.Breakers["gateway/products-1"], &b) // 0 shows as 0
 	return b.Rejected
 }
+
 func asked(layer string) func(collect.State) float64 {
 	return func(s collect.State) float64 { return float64(s.Cache[layer].Hits + s.Cache[layer].Misses) }
 }
@@ -50,17 +51,17 @@ func TestEverySwitchShows(t *testing.T) {
 			}
 		}
 	}
-	ratio := func(s *shop.Shop) float64 {
+	ratio := func(t *testing.T, s *shop.Shop) float64 {
 		r := requests(s.State())
 		return inSpan(s, tries) / max(1, requests(s.State())-r)
 	}
 	for name, c := range map[string]struct {
 		before  func(*testing.T, *shop.Shop)
-		measure func(s *shop.Shop) float64
+		measure func(t *testing.T, s *shop.Shop) float64
 		on, off func(v float64) bool // with the pattern, and without it
 	}{
 		"breakers": {
-			sick, func(s *shop.Shop) float64 { return inSpan(s, rejected) },
+			sick, func(t *testing.T, s *shop.Shop) float64 { return inSpan(s, rejected) },
 			func(v float64) bool { return v > 20 }, func(v float64) bool { return v == 0 },
 		},
 		"retries": {
@@ -72,21 +73,43 @@ func TestEverySwitchShows(t *testing.T) {
 			func(v float64) bool { return v < 1.3 }, func(v float64) bool { return v > 1.8 },
 		},
 		"l1": {
-			nil, func(s *shop.Shop) float64 { return inSpan(s, asked("l1")) },
+			nil, func(t *testing.T, s *shop.Shop) float64 { return inSpan(s, asked("l1")) },
 			func(v float64) bool { return v > 50 }, func(v float64) bool { return v == 0 },
 		},
 		"l2": {
-			off("l1"), func(s *shop.Shop) float64 { return inSpan(s, asked("l2")) },
+			off("l1"), func(t *testing.T, s *shop.Shop) float64 { return inSpan(s, asked("l2")) },
 			func(v float64) bool { return v > 50 }, func(v float64) bool { return v == 0 },
 		},
 		"query-cache": {
-			off("l1", "l2"), func(s *shop.Shop) float64 { return inSpan(s, asked("query")) },
+			off("l1", "l2"), func(t *testing.T, s *shop.Shop) float64 { return inSpan(s, asked("query")) },
 			func(v float64) bool { return v > 50 }, func(v float64) bool { return v == 0 },
+		},
+		"coalescing": {
+			nil, func(t *testing.T, s *shop.Shop) float64 {
+				_, answer, err := s.Ask(t.Context(), "products", http.MethodPost, "/_control/cache/stampede", []byte(`{"key":"P-8"}`))
+				var out struct{ Loads float64 }
+				if err != nil || json.Unmarshal(answer, &out) != nil {
+					return -1
+				}
+				return out.Loads
+			},
+			func(v float64) bool { return v >= 0 && v <= 2 }, func(v float64) bool { return v > 100 },
+		},
+		"sync-mail": {
+			func(_ *testing.T, s *shop.Shop) { s.SetLoad(20, load.Mix{load.Signup: 1}) },
+			func(t *testing.T, s *shop.Shop) float64 {
+				time.Sleep(11 * time.Second)
+				return s.State().Services["mailer"].RPS
+			},
+			func(v float64) bool { return v > 10 }, func(v float64) bool { return v < 1 },
 		},
 		// Two orders of three have two articles: two thirds of a call more.
 		"chatty": {
 			func(_ *testing.T, s *shop.Shop) { s.SetLoad(20, load.Mix{load.Order: 5, load.Signup: 1}) },
-			func(s *shop.Shop) float64 { time.Sleep(11 * time.Second); return s.State().Calls.PerOrder },
+			func(t *testing.T, s *shop.Shop) float64 {
+				time.Sleep(11 * time.Second)
+				return s.State().Calls.PerOrder
+			},
 			func(v float64) bool { return v > 8.3 }, func(v float64) bool { return v > 0 && v < 8.3 },
 		},
 	} {
@@ -102,7 +125,7 @@ func TestEverySwitchShows(t *testing.T) {
 				for _, value := range []string{first, opposite(first), first} {
 					require.NoError(t, s.SetSwitch(name, value))
 					time.Sleep(time.Second)
-					v := c.measure(s)
+					v := c.measure(t, s)
 					seen = append(seen, v)
 					assert.True(t, holds[value](v), "%s is %s: %v", name, value, v)
 					assert.Equal(t, value, s.State().Switches[name])

@@ -127,10 +127,13 @@ func (g *Generator) Settle(ctx context.Context) {
 	g.SetRPS(0)
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for g.inflight.Load() > 0 {
+	for {
 		select {
-		case <-look.C:
+		case <-look.C: // also the first time: a request that was due just now is on its way
 		case <-ctx.Done():
+			return
+		}
+		if g.inflight.Load() == 0 {
 			return
 		}
 	}
@@ -188,6 +191,9 @@ func (g *Generator) Run(ctx context.Context) {
 			stop(timer)
 			due = time.Now() // a new rate starts a new schedule
 		case <-tick:
+			if g.RPS() == 0 { // both were ready, and this is the older news
+				continue
+			}
 			n++
 			g.behind.Store(int64(time.Since(due)))
 			g.send(ctx, &wg, g.build(g.Mix().pick(draws), draws, n), n, due)

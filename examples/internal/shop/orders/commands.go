@@ -71,16 +71,13 @@ func (s *Service) register() {
 
 const delayed = "Payment is delayed. We will confirm by mail."
 
-// maxUnfinished bounds what is on its way: beyond it the shop is behind, and more
-// orders would only make it more so.
-const maxUnfinished = 1000
-
 // createOrder asks who is ordering, and starts the saga: that is the one point at
 // which an order exists or does not. Whatever dies behind it, the order goes on.
 func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err error) {
 	unfinished := 0
 	s.book.View(func(b *book, _ eventsource.Position) { unfinished = len(b.pending) })
-	if unfinished >= maxUnfinished {
+	// Beyond the bound the shop is behind, and more orders would only make it more so.
+	if unfinished >= s.maxUnfinished {
 		p := wire.NewProblem(http.StatusServiceUnavailable, "busy", "too many orders are on their way")
 		p.RetryAfter, p.GaveUp = time.Second, "orders"
 		return t, p
@@ -92,9 +89,12 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	if p, ok := errors.AsType[*wire.Problem](perr); ok {
 		return t, p // an unknown kind; trouble with products is no reason to refuse an order
 	}
-	if s.choreographed {
+	if s.choreographed || s.whole != nil {
 		if perr != nil {
 			return t, wire.Unavailable("products", perr)
+		}
+		if s.whole != nil {
+			return s.atOnce(ctx, c, prices)
 		}
 		return s.begin(ctx, c, prices)
 	}
@@ -156,7 +156,9 @@ func (s *Service) checkUser(ctx context.Context, id int) error {
 	return nil
 }
 
-// prices asks products for all kinds at once. An unknown one is a *wire.Problem.
+// prices asks products for all kinds at once; with the switch chatty for each by
+// itself, as services do that nobody has looked at the calls of. An unknown kind is a
+// *wire.Problem.
 func (s *Service) prices(ctx context.Context, items []Item) (map[string]int64, error) {
 	if len(items) > 1 && s.node.On("chatty", false) {
 		return s.pricesOneByOne(ctx, items)

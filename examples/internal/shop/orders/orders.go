@@ -42,16 +42,22 @@ type Service struct {
 	commands, queries *cqrs.Bus
 	bells             bells
 	choreographed     bool
+	whole             Whole // nil but in a monolith
+	maxUnfinished     int
 	careless          bool // sabotage: nothing is undone
 }
 
 // New returns the service's routes. It calls users, products, payments, inventory
 // and shipping.
-func New(n *wire.Node) (*http.ServeMux, error) {
+func New(n *wire.Node) (*http.ServeMux, error) { return build(n, nil) }
+
+// build makes the service in one of three styles: by a coordinator, by events, or, with
+// whole, as a module of a monolith.
+func build(n *wire.Node, whole Whole) (*http.ServeMux, error) {
 	s := &Service{
 		node: n, users: n.Client("users", false), products: n.Client("products", false), payments: n.Client("payments", false),
 		inventory: n.Client("inventory", false), shipping: n.Client("shipping", false),
-		commands: cqrs.New(), queries: cqrs.New(), choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
+		commands: cqrs.New(), queries: cqrs.New(), whole: whole, maxUnfinished: cmp.Or(n.Settings().MaxOrders, 1000), choreographed: n.Choreographed(), careless: n.Sabotaged("no-compensation"),
 	}
 	var err error
 	if s.log, err = n.Open("events"); err != nil {

@@ -130,16 +130,21 @@ func (s *Service) create(ctx context.Context, p *Purchase) error {
 
 // record appends OrderCreated under the key of step 1.
 func (s *Service) record(ctx context.Context, p Purchase, prices map[string]int64) (eventsource.Outcome[Event, Order], error) {
+	in := eventsource.Scope{
+		Stream: p.ID, Key: saga.Call{Saga: p.ID, Step: stepCreate}.Key(), Meta: map[string]string{"correlation": p.ID},
+	}
+	return decider.Handle(ctx, s.log, codec, in, priced(p, prices))
+}
+
+// priced is the event that creates an order at these prices.
+func priced(p Purchase, prices map[string]int64) OrderCreated {
 	created := OrderCreated{Order: p.ID, User: p.User, Address: p.Address}
 	for _, item := range p.Items {
 		item.Cents = prices[item.SKU]
 		created.Items = append(created.Items, item)
 		created.Total += item.Cents * int64(item.Qty)
 	}
-	in := eventsource.Scope{
-		Stream: p.ID, Key: saga.Call{Saga: p.ID, Step: stepCreate}.Key(), Meta: map[string]string{"correlation": p.ID},
-	}
-	return decider.Handle(ctx, s.log, codec, in, created)
+	return created
 }
 
 // handle appends an event about an order under the key of the call that ctx is.

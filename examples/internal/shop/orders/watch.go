@@ -68,7 +68,7 @@ func (s *Service) listSagas(w http.ResponseWriter, r *http.Request) error {
 	filter := saga.Filter{States: unfinished, Limit: limit}
 	if text := r.URL.Query().Get("states"); text != "" {
 		filter.States = nil
-		for _, word := range strings.Split(text, ",") {
+		for word := range strings.SplitSeq(text, ",") {
 			var state saga.State
 			if err := state.UnmarshalText([]byte(word)); err != nil {
 				return wire.Invalid(err.Error(), "states")

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -171,6 +172,23 @@ func TestThePageMakesNoHTMLOfText(t *testing.T) {
 		for _, word := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "https://"} {
 			assert.False(t, strings.Contains(text, word), "%s has %s", name, word)
 		}
+	}
+}
+
+// Every panel leads to the code that makes it happen, and the link is not dead.
+func TestPanelsLinkToSourcesThatExist(t *testing.T) {
+	const repo = "https://github.com/keelson-go/keelson/"
+	links := regexp.MustCompile(`<a class="more" href="([^"]*)">`).FindAllStringSubmatch(files(t)["index.html"], -1)
+	assert.True(t, len(links) >= 15, "%d links", len(links))
+	for _, m := range links {
+		name, ok := strings.CutPrefix(m[1], repo)
+		require.True(t, ok, "%s leads elsewhere", m[1])
+		_, name, _ = strings.Cut(name, "/main/")
+		if dir, small := strings.CutPrefix(name, "examples/"); small && !strings.Contains(dir, "/") {
+			continue // a small example, whose catalogue has a test of its own
+		}
+		_, err := os.Stat(path.Join("..", "..", "..", "..", name))
+		assert.NoError(t, err, "%s", m[1])
 	}
 }
 

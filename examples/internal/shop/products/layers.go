@@ -145,8 +145,24 @@ func (l *layers) one(ctx context.Context, sku string) (Answer, error) {
 		p, err := l.query(ctx, sku)
 		return provenance(cache.Entry[Product]{Value: p}, o), err
 	}
+	if !l.node.On("coalescing", true) {
+		return l.alone(ctx, front, sku, o)
+	}
 	e, err := front.GetEntry(ctx, sku)
 	return provenance(e, o), err
+}
+
+// alone is what a cache does that lets each miss read for itself, as one would write
+// it by hand: with a thousand readers of a key that is missing, a thousand times.
+func (l *layers) alone(ctx context.Context, front *cache.Cache[string, Product], sku string, o *origin) (Answer, error) {
+	if e, err := front.Lookup(ctx, sku); err == nil && !e.Stale {
+		return provenance(e, o), nil
+	}
+	p, err := l.read(ctx, sku)
+	if err == nil {
+		_ = front.Set(ctx, sku, p) // what cannot be kept is read again
+	}
+	return provenance(cache.Entry[Product]{Value: p}, o), err
 }
 
 // provenance says where an entry comes from.

@@ -28,19 +28,19 @@ func (l *layers) steerCache(w http.ResponseWriter, r *http.Request) error {
 	case "invalidate":
 		return wire.WriteJSON(w, http.StatusOK, map[string]string{"invalidated": in.Key})
 	case "stampede":
-		before := l.shared.Stats().Loads
+		before := l.places.Stats().Admitted
 		var wg sync.WaitGroup
 		var failed atomic.Int64
 		for range readers1000 {
 			wg.Go(func() {
-				if _, err := l.shared.Get(r.Context(), in.Key); err != nil {
+				if _, err := l.one(r.Context(), in.Key); err != nil {
 					failed.Add(1)
 				}
 			})
 		}
 		wg.Wait()
 		return wire.WriteJSON(w, http.StatusOK, map[string]any{
-			"readers": readers1000, "loads": l.shared.Stats().Loads - before, "failed": failed.Load(),
+			"readers": readers1000, "loads": l.places.Stats().Admitted - before, "failed": failed.Load(),
 		})
 	default:
 		return wire.Invalid("no action " + action + "; there are: invalidate, stampede")

@@ -123,14 +123,14 @@ func parseSend(a *Action, words []string) error {
 // can be switched on, while the shop runs. The value is what they start with.
 func Switches() map[string]string {
 	return map[string]string{
-		"breakers": "on", "retries": "on", "budget": "on", "l1": "on", "l2": "on", "query-cache": "on",
-		"chatty": "off", "replica-lag": "off",
+		"breakers": "on", "retries": "on", "budget": "on", "l1": "on", "l2": "on", "query-cache": "on", "coalescing": "on",
+		"chatty": "off", "sync-mail": "off", "replica-lag": "off",
 	}
 }
 
 // SwitchNames lists the switches in the order in which they are shown.
 func SwitchNames() []string {
-	return []string{"breakers", "retries", "budget", "l1", "l2", "query-cache", "chatty", "replica-lag"}
+	return []string{"breakers", "retries", "budget", "l1", "l2", "query-cache", "coalescing", "chatty", "sync-mail", "replica-lag"}
 }
 
 // CheckSwitch returns an error that says what is allowed.

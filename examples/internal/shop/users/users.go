@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -35,6 +36,8 @@ type Service struct {
 	key    []byte
 	secret string // of the run
 	remote cache.Remote
+	mailer *wire.Client // asked by the switch sync-mail alone
+	on     func(name string, absent bool) bool
 	log    *slog.Logger
 }
 
@@ -46,6 +49,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	}
 	s := &Service{store: store, key: n.Key(), secret: n.Secret(), log: n.Logger()}
 	s.remote, _ = n.Cache()
+	s.mailer, s.on = n.Client("mailer", false), n.On
 	if s.tokens, err = token.NewKeys("users", "gateway", s.key); err != nil {
 		return nil, err
 	}
@@ -138,11 +142,34 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
 	if err := s.store.append(r.Context(), id, events...); err != nil {
 		return err
 	}
+	if in.Email != "" && s.on("sync-mail", false) {
+		if err := s.mailed(r.Context(), in.Email); err != nil {
+			return err
+		}
+	}
 	w.Header().Set("Location", "/users/"+strconv.Itoa(id))
 	return wire.WriteJSON(w, http.StatusCreated, struct {
 		User
 		Secret string `json:"secret"`
 	}{User{ID: id, Name: name, Email: in.Email}, secret})
+}
+
+// mailed is what the switch sync-mail adds: a sign-up that waits for the mail to be
+// sent, and fails when the mailer is out, although all it needs is its own log. Two
+// services that must be up at once are one service in two places.
+func (s *Service) mailed(ctx context.Context, to string) error {
+	body, err := json.Marshal(MailRequested{To: to, Subject: "Welcome!", Body: "Thank you for signing up"})
+	if err != nil {
+		return err
+	}
+	answer, err := s.mailer.Do(ctx, wire.Request{Method: http.MethodPost, Path: "/send", Body: body})
+	if err != nil {
+		return wire.Unavailable("mailer", err)
+	}
+	if answer.Status >= 300 {
+		return wire.Unavailable("mailer", &wire.StatusError{Response: answer})
+	}
+	return nil
 }
 
 func hash(secret string) string {

@@ -107,3 +107,17 @@ func (m *Model[E, S]) lag() Lag {
 	}
 	return Lag{Behind: uint64(head - m.at), Ms: millis(time.Since(m.since))}
 }
+
+// Encode returns domain events as they are appended to a stream.
+func Encode[E any](codec *eventsource.Codec[E], stream string, events ...E) ([]eventsource.Event, error) {
+	out := make([]eventsource.Event, len(events))
+	for i, e := range events {
+		event, err := codec.Encode(e)
+		if err != nil {
+			return nil, err
+		}
+		event.Stream = stream
+		out[i] = event
+	}
+	return out, nil
+}

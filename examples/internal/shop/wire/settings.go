@@ -23,6 +23,7 @@ type Settings struct {
 
 	SagaDeadline time.Duration // an order that is not shipped by then is given up
 	Lease        time.Duration // who coordinates sagas is taken for dead after so much silence
+	MaxOrders    int           // that are on their way; beyond it new ones are refused. Zero means 1000.
 
 	QueryTTL, LocalTTL, SharedTTL time.Duration // of the query cache, of L1 and of L2
 }

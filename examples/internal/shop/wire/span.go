@@ -57,7 +57,7 @@ func (n *Node) span(ctx context.Context, name string, attempt int) func(*Respons
 // cacheOf is the layer that an answer comes from, by its Cache-Status (RFC 9211):
 // the first that says hit.
 func cacheOf(h http.Header) string {
-	for _, part := range strings.Split(h.Get("Cache-Status"), ",") {
+	for part := range strings.SplitSeq(h.Get("Cache-Status"), ",") {
 		if name, rest, ok := strings.Cut(part, ";"); ok && strings.Contains(rest, "hit") {
 			return strings.TrimSpace(name)
 		}
