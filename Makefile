@@ -8,7 +8,7 @@ STATICCHECK := v0.8.2
 GOLANGCI    := v2.15.0
 BIN         := $(CURDIR)/.bin
 
-.PHONY: test check bench bench-peers fuzz soak soak-cache soak-redis tools tidy
+.PHONY: test check bench bench-peers fuzz soak soak-cache soak-redis shop-check shop-screenshots tools tidy
 
 # The race detector needs a C compiler. Where there is none (Go then reports
 # CGO_ENABLED=0) the tests run all the same, without it; .ci/run installs one.
@@ -58,6 +58,15 @@ soak-cache:
 SOAK_SECONDS ?= 60
 soak-redis:
 	cd internal/verify && KEELSON_ENGINES=required KEELSON_SOAK_SECONDS=$(SOAK_SECONDS) go test $(RACE) -v -run 'TestSoak|TestAcknowledged' -timeout 60m ./cacheredis
+
+## shop-check: every scenario of the shop in fake time, with SEEDS seeds (20) each
+SEEDS ?= 20
+shop-check:
+	KEELSON_SEEDS=$(SEEDS) go test -run 'Scenario|Sabotage' -v -timeout 60m ./examples/internal/shop
+
+## shop-screenshots: the pictures of the READMEs, taken by Chromium
+shop-screenshots:
+	cd examples/engines && KEELSON_SCREENSHOTS=$(CURDIR)/examples/shop go test -count=1 -run TestScreenshots ./page
 
 ## tidy: go mod tidy in every module
 tidy:

@@ -19,9 +19,10 @@ type Decider[C, E, S any] struct {
 	// Version names the present meaning of Evolve and S: change it with them, and
 	// snapshots of before are out of use. It holds no "/".
 	Version string
-	// SnapshotEvery is how many events a stream grows between two snapshots of S,
-	// which are JSON in the store's [Checkpoints]. Zero means no snapshots, which
-	// is right until folding a stream takes longer than you like.
+	// SnapshotEvery is how many events a history grows between two snapshots of S,
+	// which are JSON in the store's [Checkpoints]: one for each stream, or for each
+	// query of [Scope.Within]. Zero means no snapshots, which is right until folding
+	// a history takes longer than you like.
 	SnapshotEvery int
 }
 

@@ -88,9 +88,13 @@ type try[C, E, S any] struct {
 	state   S         // after the history
 	version uint64    // of the last event of the history, in Stream
 	last    Position  // of the last event of the history
+	lastID  string    // of the same, if it was folded
+	folded  int       // events, beyond those of the snapshot
 	again   bool      // run's error is worth another attempt
 	above   Position  // of the event behind a conflict of NoneSince
 	own     Condition // that the history has not moved
+	ready   []byte    // a snapshot of the Within that is due
+	unready error     // why there is none although it is due
 }
 
 func (t *try[C, E, S]) run(ctx context.Context, cmd C) (out Outcome[E, S], err error) {
@@ -150,18 +154,6 @@ func (t *try[C, E, S]) history(ctx context.Context) (repeat bool, err error) {
 	return t.known(ctx)
 }
 
-// foldWithin reads up to a Head taken before. The last position read would be
-// no substitute: a slower transaction may commit below it.
-func (t *try[C, E, S]) foldWithin(ctx context.Context) (repeat bool, err error) {
-	t.state = t.d.initial()
-	head, err := t.store.Head(ctx)
-	t.own = NoneSince(t.in.Within, head)
-	if err != nil || head == 0 { // UpTo 0 would be no bound
-		return false, err
-	}
-	return t.fold(ctx, t.in.Within, ReadOptions{UpTo: head})
-}
-
 // fold stops at the first event of a command with this Key. If base.id is set,
 // the first event read must have it and is in the state already; base.id stays
 // set if that is not so.
@@ -179,7 +171,8 @@ func (t *try[C, E, S]) fold(ctx context.Context, q Query, o ReadOptions) (repeat
 			t.base.id = ""
 			return true
 		}
-		t.state, t.last = t.d.Evolve(t.state, e), r.Position
+		t.state, t.last, t.lastID = t.d.Evolve(t.state, e), r.Position, r.ID
+		t.folded++
 		if r.Stream == t.in.Stream {
 			t.version = r.Version
 		}

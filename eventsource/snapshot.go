@@ -2,6 +2,8 @@ package eventsource
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,10 +16,14 @@ import (
 // whose Position is that of the last event in it. It only saves reading: it
 // counts if the stream still has that event at that version, so one from a
 // store that was wiped, or of another type of state, is ignored and replaced.
+//
+// The snapshot of a Within is named by a hash of the query. It ends at or below
+// Head, before the events of the command that writes it: above Head a slower
+// transaction may still commit what the snapshot would then lack for ever.
 type snapshot struct {
-	Type    string          `json:"type"` // of S: two deciders may share a version
-	Version uint64          `json:"version"`
-	ID      string          `json:"id"` // of the event at Version
+	Type    string          `json:"type"`    // of S: two deciders may share a version
+	Version uint64          `json:"version"` // of the event ID; in a Within how many events led to State
+	ID      string          `json:"id"`
 	State   json.RawMessage `json:"state"`
 }
 
@@ -31,6 +37,20 @@ type base[S any] struct {
 	err     error      // stored is not known
 }
 
+// snapshotName is the checkpoint of the history's snapshots.
+func (t *try[C, E, S]) snapshotName() string {
+	name := t.in.Stream
+	if len(t.in.Within) > 0 {
+		query, err := json.Marshal(t.in.Within)
+		if err != nil {
+			panic("eventsource: " + err.Error()) // a Query is slices of strings
+		}
+		sum := sha256.Sum256(query)
+		name = "/" + hex.EncodeToString(sum[:])
+	}
+	return "snapshot/" + t.d.Version + "/" + name
+}
+
 // begin sets state to that of the snapshot, if there is a usable one. A
 // snapshot that cannot be loaded makes the fold longer and nothing else.
 func (t *try[C, E, S]) begin(ctx context.Context) {
@@ -39,7 +59,7 @@ func (t *try[C, E, S]) begin(ctx context.Context) {
 		return
 	}
 	b := &t.base
-	b.name = "snapshot/" + t.d.Version + "/" + t.in.Stream
+	b.name = t.snapshotName()
 	if b.stored, b.err = t.store.(Checkpoints).LoadCheckpoint(ctx, b.name); b.err != nil || b.stored.Epoch == 0 {
 		return
 	}
@@ -50,7 +70,10 @@ func (t *try[C, E, S]) begin(ctx context.Context) {
 		b.unfit = true
 		return
 	}
-	t.state, t.version, t.last = state, snap.Version, b.stored.Position
+	t.state, t.last = state, b.stored.Position
+	if len(t.in.Within) == 0 {
+		t.version = snap.Version
+	}
 	b.version, b.id = snap.Version, snap.ID
 }
 
@@ -70,6 +93,47 @@ func (t *try[C, E, S]) foldStream(ctx context.Context) (repeat bool, err error) 
 	return t.fold(ctx, Stream(t.in.Stream), ReadOptions{})
 }
 
+// foldWithin folds the history of a Within scope, up to a Head taken before: the
+// last position read would be no substitute, since a slower transaction may commit
+// below it.
+func (t *try[C, E, S]) foldWithin(ctx context.Context) (repeat bool, err error) {
+	t.state = t.d.initial()
+	head, err := t.store.Head(ctx)
+	t.own = NoneSince(t.in.Within, head)
+	if err != nil || head == 0 { // UpTo 0 would be no bound
+		return false, err
+	}
+	t.begin(ctx)
+	if t.base.version > 0 && t.last > 0 && t.last <= head {
+		repeat, err = t.fold(ctx, t.in.Within, ReadOptions{After: t.last - 1, UpTo: head})
+		if err != nil || t.base.id == "" {
+			t.prepare()
+			return repeat, err
+		}
+	}
+	if t.base.version > 0 {
+		t.base.unfit, t.base.version, t.base.id = true, 0, ""
+		t.state, t.version, t.last, t.folded = t.d.initial(), 0, 0, 0
+	}
+	repeat, err = t.fold(ctx, t.in.Within, ReadOptions{UpTo: head})
+	t.prepare()
+	return repeat, err
+}
+
+// prepare encodes the snapshot of a Within, if one is due: now, as Evolve may change
+// the state in place when the new events come.
+func (t *try[C, E, S]) prepare() {
+	every := t.d.SnapshotEvery
+	if every == 0 || t.folded == 0 || t.folded < every && !t.base.unfit {
+		return
+	}
+	data, err := encodeState(t.state)
+	if err == nil {
+		t.ready, err = json.Marshal(snapshot{typeName[S](), t.base.version + uint64(t.folded), t.lastID, data})
+	}
+	t.unready = err
+}
+
 // due tells whether an append of n events calls for a snapshot.
 func (t *try[C, E, S]) due(n int) bool {
 	if t.d.SnapshotEvery == 0 || len(t.in.Within) > 0 || n == 0 {
@@ -87,20 +151,29 @@ func (t *try[C, E, S]) sign(events []Event) {
 }
 
 func (t *try[C, E, S]) snapshot(ctx context.Context, r Result, events []Event, state S) error {
-	if !t.due(len(events)) {
+	switch {
+	case t.ready != nil || t.unready != nil:
+		return t.save(ctx, t.last, t.ready, t.unready)
+	case !t.due(len(events)):
 		return nil
-	}
-	if t.base.err != nil {
-		return fmt.Errorf("eventsource: load snapshot: %w", t.base.err)
 	}
 	data, err := encodeState(state)
 	if err == nil {
 		data, err = json.Marshal(snapshot{typeName[S](), r.Version, events[len(events)-1].ID, data})
 	}
+	return t.save(ctx, r.Last, data, err)
+}
+
+// save replaces the snapshot by one that ends at last, unless err says that it
+// could not be made.
+func (t *try[C, E, S]) save(ctx context.Context, last Position, data []byte, err error) error {
+	if t.base.err != nil {
+		return fmt.Errorf("eventsource: load snapshot: %w", t.base.err)
+	}
 	if err != nil {
 		return fmt.Errorf("eventsource: snapshot of %q: %w", t.in.Stream, err)
 	}
-	next := Checkpoint{Position: r.Last, Epoch: t.base.stored.Epoch + 1, Data: data}
+	next := Checkpoint{Position: last, Epoch: t.base.stored.Epoch + 1, Data: data}
 	err = t.store.(Checkpoints).SaveCheckpoint(ctx, t.base.name, t.base.stored, next, nil)
 	if err == nil || errors.Is(err, ErrFenced) { // fenced: somebody else has just written one
 		return nil

@@ -19,12 +19,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	"github.com/keelson-go/keelson/examples/internal/shop"
@@ -40,7 +38,14 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if os.Getenv(shop.EnvSpec) != "" {
+		// A child of -procs: Ctrl-C reaches all of the terminal's processes at once, and
+		// in which order they stop is the parent's to say.
+		signal.Ignore(os.Interrupt)
+		signals = signals[1:]
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// After the first Ctrl-C the signal means again what it means everywhere:
 	// whoever presses it twice does not want to wait.
 	context.AfterFunc(ctx, stop)
@@ -51,7 +56,7 @@ func main() {
 
 // run is main without the process around it: it exits nowhere but at its end, so
 // that what is deferred is done, and tests can call it.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -68,83 +73,39 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// To stderr, so that what -check prints can be piped; from warnings up, since
 	// what is to be seen is on the page.
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	end, err := o.keep(stderr)
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitStart
+	}
+	defer func() { end(code) }()
+	engines, release, err := o.engines()
+	if err != nil {
+		fmt.Fprintln(stderr, "shop:", err)
+		return exitUsage
+	}
+	defer func() { _ = release() }() // what is under way on a connection has ended with the services
 	if o.service != "" {
-		return o.serveAlone(ctx, preset, log, stdout, stderr)
+		return o.serveAlone(ctx, engines, preset, log, os.Stdin, stdout, stderr)
 	}
 	rps := o.rps
 	if o.check {
 		rps = 0 // the run itself starts and ends the load, so that its figures add up
 	}
-	s, err := shop.Start(shop.Config{Preset: preset, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log})
+	config := shop.Config{
+		Engines: engines, Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode,
+		FreePorts: os.Getenv("SHOP_FREE_PORTS") != "",
+	}
+	if o.check {
+		return o.startCheck(ctx, config, script, stdout, stderr)
+	}
+	s, err := shop.Start(config)
 	if err != nil {
 		fmt.Fprintln(stderr, "shop:", err)
 		return exitStart
 	}
 	defer s.Close() // after the page's own, which is deferred later: nobody steers a shop that closes
-	if o.check {
-		return o.runCheck(ctx, s, script, stdout, stderr)
-	}
 	return o.runPage(ctx, s, script, log, stdout, stderr)
-}
-
-// serveAlone runs one service in the foreground: what a container or an init
-// system would start.
-func (o *options) serveAlone(ctx context.Context, preset shop.Preset, log *slog.Logger, stdout, stderr io.Writer) int {
-	svc, err := shop.FindService(o.service)
-	if err != nil {
-		fmt.Fprintln(stderr, "shop:", err)
-		return exitUsage
-	}
-	port := svc.Port
-	if text := os.Getenv("PORT"); text != "" {
-		if port, err = strconv.Atoi(text); err != nil || port < 0 || port > 65535 {
-			fmt.Fprintf(stderr, "shop: PORT=%q: want 0 to 65535\n", text)
-			return exitUsage
-		}
-	}
-	// A port that was asked for is not replaced by another one: whoever set it
-	// will look for the service there.
-	ln, err := wire.TCP{}.Listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		fmt.Fprintln(stderr, "shop:", err)
-		return exitStart
-	}
-	fmt.Fprintf(stdout, "%s http://%s\n", svc.Name, ln.Addr())
-	// Callees are looked for when they are called, so services may start in any
-	// order: until the others are there the breakers do what they are for.
-	peers := map[string]string{}
-	for _, need := range svc.Needs {
-		peers[need] = shop.PeerURL(need, os.Getenv)
-	}
-	shop.ServeAlone(ctx, svc, ln, peers, preset, wire.Config{Seed: o.seed, Logger: log})
-	return 0
-}
-
-// runCheck runs a scenario without a page. Its verdict is the exit code; what
-// it prints is for those who want to know why.
-func (o *options) runCheck(ctx context.Context, s *shop.Shop, script scenario.Script, stdout, stderr io.Writer) int {
-	result, err := scenario.Run(ctx, s, script, scenario.Options{Length: o.length, RPS: o.rps, Settle: true})
-	h := scenario.Header{
-		Scenario: script.Name, Preset: o.preset, Seed: o.seed, Sabotage: o.sabotage, Length: result.Length.String(),
-		Repeat: fmt.Sprintf("go run ./examples/shop -check -scenario %s -for %v -preset %s -seed %d", script.Name, result.Length, o.preset, o.seed),
-	}
-	if o.sabotage != "" {
-		h.Repeat += " -sabotage " + o.sabotage
-	}
-	if o.json {
-		_ = result.WriteJSON(stdout, h) // a closed pipe has nobody to tell
-	} else {
-		result.WriteText(stdout, h)
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "shop:", err)
-	}
-	// A run that was cut short has not shown what it was to show, even if nothing
-	// has failed yet.
-	if err != nil || result.Failed() > 0 {
-		return exitFailed
-	}
-	return 0
 }
 
 // runPage serves the page until Ctrl-C.
@@ -152,7 +113,7 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	// Nobody has chosen 8080, so another port is as good; an address that was given
 	// is one that somebody will look at.
 	ln, err := wire.TCP{}.Listen(o.addr)
-	if err != nil && !o.addrGiven {
+	if err != nil && !o.given["addr"] {
 		ln, err = wire.TCP{}.Listen("127.0.0.1:0")
 	}
 	if err != nil {
@@ -163,7 +124,10 @@ func (o *options) runPage(ctx context.Context, s *shop.Shop, script scenario.Scr
 	defer srv.Close()
 	url := "http://" + ln.Addr().String() + "/"
 	// Only now, when somebody listens: what prints an address is taken at its word.
-	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\nCtrl-C ends the shop.\n", url, s.URL("gateway"))
+	fmt.Fprintf(stdout, "page     %s\ngateway  %s/api/users\n", url, s.URL("gateway"))
+	// Said here and nowhere else: they are new in every run.
+	fmt.Fprintf(stdout, "sign in as Alice, a customer, {\"userId\":1,\"secret\":%q}\n", s.FirstSecret(1))
+	fmt.Fprintf(stdout, "     or as Bob, the operator, {\"userId\":2,\"secret\":%q}\nCtrl-C ends the shop.\n", s.FirstSecret(2))
 	if o.scenario != "" {
 		if err := s.StartScenario(script); err != nil {
 			fmt.Fprintln(stderr, "shop:", err)

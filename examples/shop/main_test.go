@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keelson-go/keelson/examples/internal/shop/users"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -85,10 +88,13 @@ func get(t *testing.T, url string) (int, string) {
 	return do(t, http.MethodGet, url, "")
 }
 
-func do(t *testing.T, method, url, body string) (int, string) {
+func do(t *testing.T, method, url, body string, headers ...string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
@@ -137,24 +143,38 @@ func TestBusyDefaultPortsDoNotFailTheFirstRun(t *testing.T) {
 	assert.Contains(t, body, "Alice")
 }
 
-// Three processes that know of each other by address alone are a shop as well.
+// Three processes that know of each other by address alone are a shop as well, as
+// far as three services go: an order is taken, and waits for the rest.
 func TestServicesRunAlone(t *testing.T) {
-	users := launch(t, []string{"PORT=0"}, append(patient, "-service", "users")...)
-	usersURL := users.url(t, "users")
-	orders := launch(t, []string{"PORT=0", "USERS_URL=" + usersURL}, append(patient, "-service", "orders")...)
-	ordersURL := orders.url(t, "orders")
-	gateway := launch(t, []string{"PORT=0", "USERS_URL=" + usersURL, "ORDERS_URL=" + ordersURL}, append(patient, "-service", "gateway")...)
+	key := bytes.Repeat([]byte("k"), 32)
+	env := []string{"PORT=0", "SHOP_KEY=" + hex.EncodeToString(key)}
+	for _, absent := range []string{"PRODUCTS", "PAYMENTS", "BROKER", "CACHE"} { // nothing that listens by chance
+		env = append(env, absent+"_URL=http://127.0.0.1:1")
+	}
+	usersService := launch(t, env, append(patient, "-service", "users")...)
+	env = append(env, "USERS_URL="+usersService.url(t, "users"))
+	orders := launch(t, env, append(patient, "-service", "orders")...)
+	env = append(env, "ORDERS_URL="+orders.url(t, "orders"))
+	gateway := launch(t, env, append(patient, "-service", "gateway")...)
 	url := gateway.url(t, "gateway")
 
-	status, body := do(t, http.MethodPost, url+"/api/orders", `{"userId":1}`)
+	status, body := do(t, http.MethodPost, url+"/api/sessions", fmt.Sprintf(`{"userId":2,"secret":%q}`, users.FirstSecret(key, 2)))
+	require.Equal(t, http.StatusCreated, status, body)
+	var session struct{ Token string }
+	require.NoError(t, json.Unmarshal([]byte(body), &session))
+	order := func(user int) (int, string) {
+		return do(t, http.MethodPost, url+"/api/orders", fmt.Sprintf(`{"userId":%d}`, user), "Authorization", "Bearer "+session.Token)
+	}
+	status, body = order(1)
 	assert.Equal(t, http.StatusCreated, status, body)
-	status, body = do(t, http.MethodPost, url+"/api/orders", `{"userId":99}`)
+	assert.Contains(t, body, `"status":"pending"`)
+	status, body = order(99)
 	assert.Equal(t, http.StatusNotFound, status)
 	assert.Contains(t, body, "User not found")
 
-	require.NoError(t, users.Process.Kill())
-	<-users.ended
-	status, body = do(t, http.MethodPost, url+"/api/orders", `{"userId":1}`)
+	require.NoError(t, usersService.Process.Kill())
+	<-usersService.ended
+	status, body = order(1)
 	assert.Equal(t, http.StatusServiceUnavailable, status, body)
 
 	require.NoError(t, orders.Process.Signal(syscall.SIGTERM))
@@ -200,6 +220,7 @@ func leftovers() (found []string) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // where the stores of a failed check are kept
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer busy.Close()
@@ -214,7 +235,7 @@ func TestExitCodes(t *testing.T) {
 		want int
 		say  string
 	}{
-		{"expectation holds", []string{"-check", "-scenario", script("load 20\nexpect load.order.broken = 0 during 0s..300ms")}, 0, "1 of 1 expectations hold"},
+		{"expectation holds", []string{"-check", "-scenario", script("load 20\nexpect load.order.broken = 0 during 0s..300ms")}, 0, "10 of 10 checks hold"},
 		{"as JSON", []string{"-check", "-json", "-scenario", script("expect load.order.broken = 0 during 0s..300ms")}, 0, `"ok": true`},
 		{"expectation fails", []string{"-check", "-scenario", script("expect breakers.orders/users.state = open within 300ms of 0s")}, exitFailed, "FAIL"},
 		{"path leads nowhere", []string{"-check", "-scenario", script("expect breakers.nobody.state != open during 0s..300ms")}, exitFailed, "nothing at this path"},
@@ -228,7 +249,7 @@ func TestExitCodes(t *testing.T) {
 		{"too short", []string{"-check", "-scenario", "users-blackhole", "-for", "3s"}, exitUsage, "needs 16s"},
 		{"unknown preset", []string{"-preset", "slow"}, exitUsage, "fast, classic"},
 		{"unknown sabotage", []string{"-sabotage", "rain"}, exitUsage, "no-breaker"},
-		{"unknown service", []string{"-service", "payments"}, exitUsage, "gateway, orders, users"},
+		{"unknown service", []string{"-service", "bank"}, exitUsage, "gateway, orders, users"},
 		{"unknown flag", []string{"-fast"}, exitUsage, "flag"},
 		{"rest of line", []string{"users"}, exitUsage, "unexpected"},
 		{"page's port is taken", []string{"-addr", busy.Addr().String()}, exitStart, "in use"},

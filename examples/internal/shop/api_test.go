@@ -21,21 +21,35 @@ import (
 
 // visitor is a client of a shop without load, in fake time.
 type visitor struct {
-	t    *testing.T
-	shop *shop.Shop
-	http *http.Client
+	t     *testing.T
+	shop  *shop.Shop
+	http  *http.Client
+	token string // of Bob, who may do all, unmetered; sent to the gateway unless the test sends another
 }
 
 func visit(t *testing.T, test func(v visitor)) {
+	t.Helper()
+	visitWith(t, shop.Config{}, test)
+}
+
+// visitWith visits a shop that is as c says, but for where it runs.
+func visitWith(t *testing.T, c shop.Config, test func(v visitor)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		preset, err := shop.FindPreset("fast")
 		require.NoError(t, err)
 		network := &wire.Pipe{}
-		s, err := shop.Start(shop.Config{Engines: shop.Engines{Network: network}, Preset: preset, Seed: 1})
+		c.Engines.Network, c.Seed = network, 1
+		if c.Preset.Name == "" {
+			c.Preset = preset
+		}
+		s, err := shop.Start(c)
 		require.NoError(t, err)
 		transport := &http.Transport{DialContext: network.DialContext}
-		test(visitor{t: t, shop: s, http: &http.Client{Transport: transport}})
+		v := visitor{t: t, shop: s, http: &http.Client{Transport: transport}}
+		v.token = v.signIn(`{"userId":2}`, "X-Shop-Secret", s.Secret())
+		v.do("GET", "gateway", "/api/orders?userId=2", "") // the gateway knows the session from now on
+		test(v)
 		transport.CloseIdleConnections()
 		s.Close()
 	})
@@ -47,12 +61,27 @@ type answer struct {
 	body string
 }
 
+// signIn returns a token.
+func (v visitor) signIn(body string, headers ...string) string {
+	v.t.Helper()
+	a := v.do("POST", "users", "/sessions", body, headers...)
+	require.Equal(v.t, http.StatusCreated, a.StatusCode, "%s", a.body)
+	var in struct{ Token string }
+	require.NoError(v.t, json.Unmarshal([]byte(a.body), &in))
+	return in.Token
+}
+
 func (v visitor) do(method, service, path, body string, headers ...string) answer {
 	v.t.Helper()
 	req, err := http.NewRequestWithContext(v.t.Context(), method, v.shop.URL(service)+path, strings.NewReader(body))
 	require.NoError(v.t, err)
+	if service == "gateway" {
+		req.Header.Set("Authorization", "Bearer "+v.token)
+	}
 	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
+		if req.Header.Set(headers[i], headers[i+1]); headers[i+1] == "" {
+			req.Header.Del(headers[i])
+		}
 	}
 	resp, err := v.http.Do(req)
 	require.NoError(v.t, err)
@@ -86,22 +115,25 @@ func TestAPI(t *testing.T) {
 			{"GET", "/api/users/2", "", 200, `{"id":2,"name":"Bob"}`},
 			{"GET", "/api/users/3", "", 404, "User not found"},
 			{"GET", "/api/users/x", "", 404, "User not found"},
-			{"POST", "/api/users", `{"name":"Carol","email":"carol@example.org"}`, 201, `{"id":3,"name":"Carol","email":"carol@example.org"}`},
+			{"POST", "/api/users", `{"name":"Carol","email":"carol@example.org"}`, 201, `{"id":3,"name":"Carol","email":"carol@example.org","secret":`},
 			{"POST", "/api/users", `{"id":7,"name":"Mallory"}`, 422, `"fields":["id"]`},
 			{"POST", "/api/users", `{"ID":7,"name":"Mallory"}`, 422, `"fields":["ID"]`},
 			{"POST", "/api/users", `{"name":""}`, 422, `"fields":["name"]`},
 			{"POST", "/api/users", `{"name":5}`, 422, `name must be a string, not number","fields":["name"]`},
 			{"POST", "/api/users", `{"name":`, 400, "JSON object"},
 			{"POST", "/api/users", `{"name":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "64 KiB"},
-			{"POST", "/api/orders", `{"userId":1}`, 201, `"userId":1,"status":"confirmed"`},
+			{"POST", "/api/orders?wait=2s", `{"userId":1}`, 201, `"userId":1,"status":"confirmed","totalCents":199`},
+			{"GET", "/api/products/P-1", "", 200, `"data":{"sku":"P-1","name":"Teapot","priceCents":199,"version":1}`},
+			{"GET", "/api/products/P-99", "", 404, "Product not found"},
 			{"POST", "/api/orders", `{"userId":3}`, 201, `"userId":3`},
 			{"POST", "/api/orders", `{"userId":99}`, 404, "User not found"},
 			{"POST", "/api/orders", `{}`, 422, `"fields":["userId"]`},
 			{"POST", "/api/orders", `{"userId":1,"id":"mine"}`, 422, `"fields":["id"]`},
 			{"GET", "/api/orders/none", "", 404, "Order not found"},
-			{"DELETE", "/api/users/1", "", 405, "GET, HEAD, POST"},
-			{"GET", "/api/payments", "", 404, "no such path"},
+			{"DELETE", "/api/users/1", "", 405, "GET, HEAD"},
+			{"GET", "/api/bank", "", 404, "no such path"},
 			{"GET", "/log", "", 404, "no such path"},
+			{"GET", "/stats", "", 404, "no such path"},
 			{"PUT", "/_control/faults", "[]", 404, "no such path"},
 		} {
 			a := v.do(c.method, "gateway", c.path, c.body)
@@ -116,7 +148,7 @@ func TestAPI(t *testing.T) {
 
 func TestAnOrderCanBeLookedAtWhereItsLocationSays(t *testing.T) {
 	visit(t, func(v visitor) {
-		made := v.do("POST", "gateway", "/api/orders", `{"userId":2}`)
+		made := v.do("POST", "gateway", "/api/orders?wait=1s", `{"userId":2}`)
 		seen := v.do("GET", "gateway", made.Header.Get("Location"), "")
 		assert.Equal(t, http.StatusOK, seen.StatusCode)
 		assert.Equal(t, made.body, seen.body)
@@ -159,7 +191,7 @@ func TestRetriesDoNotMultiplyOverLayers(t *testing.T) {
 		}
 		var stats wire.Stats
 		require.NoError(t, json.Unmarshal([]byte(v.do("GET", "orders", "/stats", "").body), &stats))
-		assert.Equal(t, uint64(10), stats.Requests)
+		assert.Equal(t, uint64(11), stats.Requests, "and one when the visitor came")
 	})
 }
 
@@ -255,7 +287,7 @@ func TestTheTraceIDIsTheShopsOwnAndStays(t *testing.T) {
 	})
 }
 
-func TestARestartedServiceHasEmptyMemoryAndTheFaultsInForce(t *testing.T) {
+func TestARestartedServiceHasItsStoresAndTheFaultsInForce(t *testing.T) {
 	visit(t, func(v visitor) {
 		v.do("POST", "gateway", "/api/users", `{"name":"Carol"}`)
 		rule, err := fault.Parse("users", []string{"error=100%", "path=/users/1"})
@@ -263,7 +295,9 @@ func TestARestartedServiceHasEmptyMemoryAndTheFaultsInForce(t *testing.T) {
 		_, err = v.shop.Inject(rule)
 		require.NoError(t, err)
 		require.NoError(t, v.shop.RestartService("users"))
-		assert.Equal(t, http.StatusNotFound, v.do("GET", "users", "/users/3", "").StatusCode)
+		assert.Equal(t, http.StatusOK, v.do("GET", "users", "/users/3", "").StatusCode)
+		a := v.do("POST", "gateway", "/api/users", `{"name":"Dave"}`)
+		assert.Contains(t, a.body, `"id":103`, "the rest of the block is never used, and no id twice")
 		assert.Equal(t, http.StatusInternalServerError, v.do("GET", "users", "/users/1", "").StatusCode)
 	})
 }
@@ -273,7 +307,7 @@ func TestHealthEndpoints(t *testing.T) {
 		for _, service := range []string{"gateway", "orders", "users"} {
 			assert.Equal(t, http.StatusOK, v.do("GET", service, "/health", "").StatusCode)
 			assert.Equal(t, http.StatusOK, v.do("GET", service, "/health/live", "").StatusCode)
-			assert.Contains(t, v.do("GET", service, "/stats", "").body, `"requests":`)
+			assert.Contains(t, v.do("GET", service, "/stats", "", "X-Shop-Secret", v.shop.Secret()).body, `"requests":`)
 		}
 	})
 }
@@ -285,7 +319,7 @@ func TestTheGatewayKeepsToHTTP(t *testing.T) {
 		assert.Equal(t, "", a.body)
 		a = v.do("POST", "gateway", "/api/users/1", "{}")
 		assert.Equal(t, http.StatusMethodNotAllowed, a.StatusCode)
-		assert.Equal(t, "GET, HEAD", a.Header.Get("Allow"), "what the service says is passed on")
+		assert.Equal(t, "GET, HEAD", a.Header.Get("Allow"), "of what there is")
 	})
 }
 
@@ -315,6 +349,7 @@ func TestClientsThatLeaveOpenNoBreaker(t *testing.T) {
 			time.AfterFunc(50*time.Millisecond, cancel)
 			req, err := http.NewRequestWithContext(ctx, "POST", v.shop.URL("gateway")+"/api/orders", strings.NewReader(`{"userId":1}`))
 			require.NoError(t, err)
+			req.Header.Set("Authorization", "Bearer "+v.token)
 			_, err = v.http.Do(req) //nolint:bodyclose // there is none
 			require.Error(t, err)
 		}

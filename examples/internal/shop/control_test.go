@@ -111,8 +111,8 @@ func TestOneScenarioAtATime(t *testing.T) {
 
 func TestUnknownNamesSayWhatThereIs(t *testing.T) {
 	busy(t, func(t *testing.T, s *shop.Shop) {
-		_, err := s.Inject(fault.Rule{Target: "payments"})
-		for _, err := range []error{err, s.Clear("payments"), s.StopService("payments"), s.StartService("payments"), s.RestartService("payments")} {
+		_, err := s.Inject(fault.Rule{Target: "bank"})
+		for _, err := range []error{err, s.Clear("bank"), s.StopService("bank"), s.StartService("bank"), s.RestartService("bank")} {
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), "gateway, orders, users")
 		}
@@ -154,7 +154,7 @@ func TestTheSnapshotIsBounded(t *testing.T) {
 		for range 300 { // more lines than the event log keeps
 			require.NoError(t, s.ClearFault(inject(t, s, "latency=1ms").ID))
 		}
-		s.SetRPS(0) // what is counted here comes from the clock alone
+		s.SetLoad(0, nil) // what is counted here comes from the clock alone
 		time.Sleep(130 * time.Second)
 		first := size()
 		time.Sleep(20 * time.Second)

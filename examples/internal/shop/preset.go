@@ -2,6 +2,9 @@ package shop
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
@@ -33,6 +36,8 @@ var presets = []Preset{
 			PerTry: 300 * time.Millisecond, Composite: 1200 * time.Millisecond, Deadline: 3 * time.Second,
 			Attempts: 3, Pause: 25 * time.Millisecond,
 			FailureRate: 0.5, MinCalls: 10, Window: 2 * time.Second, OpenFor: 2 * time.Second,
+			SagaDeadline: 20 * time.Second, Lease: 2 * time.Second,
+			QueryTTL: time.Second, LocalTTL: 5 * time.Second, SharedTTL: time.Minute,
 		},
 		HealthEvery: 500 * time.Millisecond, HealthLimit: 250 * time.Millisecond,
 	},
@@ -42,6 +47,8 @@ var presets = []Preset{
 			PerTry: 3 * time.Second, Composite: 7 * time.Second, Deadline: 10 * time.Second,
 			Attempts: 2, Pause: 250 * time.Millisecond,
 			FailureRate: 0.5, MinCalls: 10, Window: 10 * time.Second, OpenFor: 30 * time.Second,
+			SagaDeadline: 90 * time.Second, Lease: 10 * time.Second,
+			QueryTTL: 5 * time.Second, LocalTTL: 30 * time.Second, SharedTTL: 10 * time.Minute,
 		},
 		HealthEvery: 10 * time.Second, HealthLimit: time.Second,
 	},
@@ -68,12 +75,20 @@ func (p Preset) Validate() error {
 	return nil
 }
 
-// sabotages break a pattern on purpose, to show that the checks see it.
+// sabotages break a pattern on purpose, to show that the checks see it. Some are a
+// setting; the others the services ask for by Node.Sabotaged.
 var sabotages = map[string]func(*Preset){
 	// Off by a setting that the library has, not by leaving the breaker out: it
 	// counts on, and the page shows what it would have opened at.
-	"no-breaker": func(p *Preset) { p.Wire.FailureRate = -1 },
+	"no-breaker":      func(p *Preset) { p.Wire.FailureRate = -1 },
+	"no-budget":       func(*Preset) {}, // package wire: retries without end
+	"no-compensation": func(*Preset) {}, // package orders: undos that do nothing
+	"no-idempotency":  func(*Preset) {}, // payments and inventory: every repeat is another one
+	"no-outbox":       func(*Preset) {}, // package wire: published once, in the hope that it arrives
 }
+
+// Sabotages are the names of what can be broken.
+func Sabotages() []string { return slices.Sorted(maps.Keys(sabotages)) }
 
 // Sabotage returns p with one pattern broken; the empty name breaks none.
 func (p Preset) Sabotage(name string) (Preset, error) {
@@ -82,7 +97,7 @@ func (p Preset) Sabotage(name string) (Preset, error) {
 	}
 	breakIt, ok := sabotages[name]
 	if !ok {
-		return p, fmt.Errorf("no sabotage %q; there is: no-breaker", name)
+		return p, fmt.Errorf("no sabotage %q; there are: %s", name, strings.Join(Sabotages(), ", "))
 	}
 	breakIt(&p)
 	return p, nil

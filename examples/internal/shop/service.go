@@ -2,19 +2,25 @@ package shop
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
-	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/cache/cachetest"
+	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/examples/internal/shop/broker"
 	"github.com/keelson-go/keelson/examples/internal/shop/gateway"
+	"github.com/keelson-go/keelson/examples/internal/shop/inventory"
+	"github.com/keelson-go/keelson/examples/internal/shop/l2"
+	"github.com/keelson-go/keelson/examples/internal/shop/mailer"
 	"github.com/keelson-go/keelson/examples/internal/shop/orders"
-	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/payments"
+	"github.com/keelson-go/keelson/examples/internal/shop/products"
+	"github.com/keelson-go/keelson/examples/internal/shop/registry"
+	"github.com/keelson-go/keelson/examples/internal/shop/shipping"
 	"github.com/keelson-go/keelson/examples/internal/shop/users"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
@@ -23,144 +29,94 @@ import (
 // in it, so that one process per service, or one for all, is a matter of who reads
 // the table.
 type Service struct {
-	Name  string
-	Port  int      // the default
-	Needs []string // services that it calls
-	Entry bool     // faces clients
-	build func(*wire.Node) *http.ServeMux
+	Name      string
+	Port      int      // the default
+	Needs     []string // services that it calls
+	Entry     bool     // faces clients
+	Backplane bool     // belongs to control, outside the failure domain, also with -procs
+	Replicas  int      // how many there may be; 0 is one, under the service's own name
+	build     func(*wire.Node) (*http.ServeMux, error)
 }
 
 // services is the table, outermost first; they stop in this order.
 var services = []Service{
-	{Name: "gateway", Port: 8000, Needs: []string{"users", "orders"}, Entry: true, build: gateway.New},
-	{Name: "orders", Port: 3001, Needs: []string{"users"}, build: orders.New},
-	{Name: "users", Port: 3000, build: users.New},
+	{Name: "gateway", Port: 8000, Needs: []string{"users", "products", "orders", "payments", "inventory", "mailer", "cache"}, Entry: true, build: gateway.New},
+	{Name: "orders", Port: 3001, Needs: []string{"users", "products", "payments", "inventory", "shipping", "broker"}, build: orders.New},
+	{Name: "users", Port: 3000, Needs: []string{"broker", "cache", "mailer"}, build: users.New},
+	{Name: "products", Port: 3002, Needs: []string{"cache"}, Replicas: 5, build: products.New},
+	{Name: "payments", Port: 3003, Needs: []string{"broker"}, build: payments.New},
+	{Name: "inventory", Port: 3004, Needs: []string{"broker"}, build: inventory.New},
+	{Name: "shipping", Port: 3005, Needs: []string{"broker"}, build: shipping.New},
+	{Name: "mailer", Port: 3006, Needs: []string{"broker"}, build: mailer.New},
+	{Name: "broker", Port: 3007, Backplane: true, build: func(n *wire.Node) (*http.ServeMux, error) { return broker.NewFront(newBroker()).Routes(n) }},
+	{Name: "cache", Port: 3008, Backplane: true, build: func(n *wire.Node) (*http.ServeMux, error) { return l2.Routes(cachetest.NewCluster(1))(n) }},
+	{Name: "registry", Port: 8500, build: registry.New},
+}
+
+// newBroker is a broker that knows all groups: whoever starts late misses nothing.
+func newBroker() *messaging.Memory {
+	memory := messaging.NewMemory(messaging.Config{})
+	for topic, groups := range map[string][]string{
+		"user-events": {"payment-wallets"}, "email-queue": {"mailer"}, "email-queue.mailer.dead": {"mailer-dead"},
+		wire.OrderEvents: {"order-service", "payment-service", "inventory-service", "shipping-service", "trace"},
+	} {
+		for _, group := range groups {
+			memory.Declare(topic, group)
+		}
+	}
+	return memory
 }
 
 // FindService returns the entry of that name.
 func FindService(name string) (Service, error) {
+	var names []string
 	for _, s := range services {
 		if s.Name == name {
 			return s, nil
 		}
+		names = append(names, s.Name)
 	}
-	return Service{}, fmt.Errorf("no service %q; there are: gateway, orders, users", name)
+	return Service{}, fmt.Errorf("no service %q; there are: %s", name, strings.Join(names, ", "))
 }
 
-// CheckTargets returns an error that names the line in which a script wants
-// something of a service that does not exist. A script knows no services, so that
-// the same parser reads those of a larger shop; whoever runs it asks here, before
-// ten seconds have gone by and the typing error shows.
-func CheckTargets(script scenario.Script) error {
-	for _, step := range script.Steps {
-		target := step.Do.Target
-		if target == "" || target == "all" && step.Do.Verb == "clear" {
-			continue
-		}
-		if _, err := FindService(target); err != nil {
-			return fmt.Errorf("%s, line %d: %w", script.Name, step.Line, err)
-		}
+// ServeAlone runs one service in the foreground until ctx ends, on ln.
+func ServeAlone(ctx context.Context, svc Service, ln net.Listener, c Config, spec Spec) error {
+	c.Engines = c.Engines.withDefaults(c.Data)
+	n := wire.NewNode(wire.Config{
+		Name: spec.Name, Service: svc.Name, Network: wire.TCP{}, Peers: spec.Peers, Settings: c.Preset.Wire, Seed: c.Seed,
+		Entry: svc.Entry, Secret: spec.Secret, Key: spec.Key, Saga: c.Saga, Sabotage: c.Sabotage, Faults: spec.Faults, Switches: spec.Switches,
+		Stores: c.Engines.stores(svc.Name), Broker: c.Engines.Broker, Cache: c.Engines.Cache,
+		Collect: spec.Collect, Registry: spec.Registry, Check: spec.Check, CheckFor: spec.CheckFor, Logger: c.Logger,
+	})
+	mux, err := svc.build(n)
+	if err != nil {
+		n.Discard()
+		ln.Close()
+		return err
 	}
-	return nil
-}
-
-// drain is how long a stopped service may finish what it has begun.
-// It is less than the two seconds in which the shop must end, and more than the
-// limit per try: what is on its way may arrive, what hangs is cut.
-const drain = time.Second
-
-// replica is one running, or stopped, service of this process. Stopping it and
-// starting it again is what a new process would be: same address, empty memory.
-type replica struct {
-	Service
-	config  wire.Config
-	network wire.Network
-	addr    string
-	faults  func() fault.Orders       // for this service, now
-	node    atomic.Pointer[wire.Node] // nil while stopped
-
-	// turn holds one token, which a start or a stop takes while it is at work. It
-	// is a channel and no mutex because a stop waits for requests to finish: in a
-	// synctest bubble time stands still for those who wait for a mutex.
-	turn     chan struct{}
-	listener net.Listener // taken before all services start; nil once it is used
-	ended    bool         // for good
-}
-
-// errEnded is what a start gets that comes while the shop closes.
-var errEnded = errors.New("the shop is closing")
-
-// start serves; it does nothing if the service runs.
-func (r *replica) start() error {
-	r.turn <- struct{}{}
-	defer func() { <-r.turn }()
-	switch {
-	case r.ended:
-		return errEnded
-	case r.node.Load() != nil:
-		return nil
-	}
-	ln := r.listener
-	r.listener = nil
-	if ln == nil { // started again: the address must be the old one, since callers know no other
-		var err error
-		if ln, err = r.network.Listen(r.addr); err != nil {
-			return fmt.Errorf("%s: %w", r.Name, err)
-		}
-	}
-	// The rules are there before the first request. A service that ran for a moment
-	// without them would answer a probe, and close breakers on a callee that is sick.
-	config := r.config
-	config.Faults = r.faults()
-	n := wire.NewNode(config)
-	n.Serve(ln, r.build(n))
-	r.node.Store(n)
-	return nil
-}
-
-// end stops the service for good: a restart that somebody has asked for and that
-// is still on its way must not leave a service behind.
-func (r *replica) end(ctx context.Context) {
-	r.turn <- struct{}{}
-	r.ended = true
-	<-r.turn
-	r.stop(ctx)
-}
-
-// stop drains and ends the service; it does nothing if the service is stopped.
-func (r *replica) stop(ctx context.Context) {
-	r.turn <- struct{}{}
-	defer func() { <-r.turn }()
-	if r.listener != nil {
-		r.listener.Close()
-		r.listener = nil
-	}
-	// The node is out of sight before it drains: nobody sends it rules any more.
-	n := r.node.Swap(nil)
-	if n == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, drain)
-	defer cancel()
-	n.Stop(ctx)
-}
-
-// ServeAlone runs one service in the foreground until ctx ends, on ln, with the
-// base URLs of what it calls. There is no control, so no faults and no page.
-func ServeAlone(ctx context.Context, s Service, ln net.Listener, peers map[string]string, p Preset, base wire.Config) {
-	base.Name, base.Entry, base.Peers, base.Settings, base.Network = s.Name, s.Entry, peers, p.Wire, wire.TCP{}
-	n := wire.NewNode(base)
-	n.Serve(ln, s.build(n))
+	n.Serve(ln, mux)
 	<-ctx.Done()
 	// ctx has ended, and with it anything derived from it; the drain needs time.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	n.Stop(end)
+	return nil
 }
 
-// PeerURL is where a service that runs alone looks for one that it calls: the
+// Alone is the Spec of a service that nobody has started but its user: its callees
+// are where the environment says, or at their default ports. There is no control, so
+// no faults and no page.
+func Alone(svc Service, env func(string) string) Spec {
+	s := Spec{Name: svc.replicaName(1), Key: keyFrom(env), Secret: env("SHOP_SECRET"), Peers: map[string][]wire.Instance{}}
+	for _, need := range svc.Needs {
+		s.Peers[need] = []wire.Instance{{Name: need, URL: peerURL(need, env)}}
+	}
+	return s
+}
+
+// peerURL is where a service that runs alone looks for one that it calls: the
 // environment's USERS_URL for users, and so on, else the default port.
-func PeerURL(name string, env func(string) string) string {
+func peerURL(name string, env func(string) string) string {
 	if url := env(strings.ToUpper(name) + "_URL"); url != "" {
 		return strings.TrimSuffix(url, "/")
 	}
@@ -172,14 +128,13 @@ func PeerURL(name string, env func(string) string) string {
 	return ""
 }
 
-// peersOf returns the base URLs of what a service calls. It is given no others:
-// a call that is not in the table cannot be made by accident.
-func peersOf(s Service, all []*replica) map[string]string {
-	peers := map[string]string{}
-	for _, r := range all {
-		if slices.Contains(s.Needs, r.Name) {
-			peers[r.Name] = "http://" + r.addr
-		}
+// keyFrom is the key for tokens of a service that runs alone: SHOP_KEY in hex, which
+// users and the gateway must share, else one that nobody else has.
+func keyFrom(env func(string) string) []byte {
+	key, err := hex.DecodeString(env("SHOP_KEY"))
+	if err != nil || len(key) < 32 {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails, says its documentation
 	}
-	return peers
+	return key
 }

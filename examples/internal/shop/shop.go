@@ -23,46 +23,58 @@
 package shop
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
+	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/examples/internal/shop/check"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
+	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/saga/choreography"
 )
-
-// Engines is all that differs between a light shop and one on real engines.
-type Engines struct {
-	Network wire.Network // nil means TCP on loopback
-}
 
 // Config says what shop to run.
 type Config struct {
-	Engines  Engines
-	Preset   Preset // of FindPreset
-	Sabotage string // a pattern to break on purpose; empty breaks none
-	Seed     uint64 // of load and faults
-	RPS      int    // of the load; zero sends nothing
-	Logger   *slog.Logger
+	Engines   Engines
+	Preset    Preset    // of FindPreset
+	Data      string    // directory of the stores; empty keeps them in memory
+	Sabotage  string    // a pattern to break on purpose; empty breaks none
+	Mode      string    // micro or monolith; empty is micro
+	Saga      string    // orchestration or choreography; empty is orchestration
+	Procs     bool      // a process for each replica
+	Seed      uint64    // of load and faults
+	RPS       int       // of the load; zero sends nothing
+	FreePorts bool      // takes any ports and not those of the table, for shops beside each other
+	History   io.Writer // of every call of the load; nil keeps none
+	Logger    *slog.Logger
 }
 
 // Shop is a running shop. Close ends it.
 type Shop struct {
 	config    Config
 	network   wire.Network
-	secret    string // between control and services; new in every run
-	replicas  []*replica
+	secret    string               // between control and services; new in every run
+	key       []byte               // that tokens are signed with
+	collect   string               // where telemetry goes
+	topics    messaging.Subscriber // for control itself
+	trace     *choreography.Trace  // nil with a coordinator
+	monolith  *monolith            // nil unless the shop is one
 	load      *load.Generator
 	collector *collect.Collector
+	checker   *check.Checker
+	control   control
 	ingest    *http.Server
 	http      *http.Client // of control: health checks, faults
 
@@ -71,6 +83,10 @@ type Shop struct {
 	stopLoad context.CancelFunc // on its own, since the load ends before all else
 	wg       sync.WaitGroup     // control
 	loadDone sync.WaitGroup
+
+	fleet    sync.Mutex
+	replicas []*replica
+	scaling  chan struct{} // a lock that is held while replicas start and stop
 
 	mu       sync.Mutex
 	active   []activeFault
@@ -95,25 +111,52 @@ func Start(c Config) (*Shop, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Preset = preset
-	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text()}
-	if s.network == nil {
-		s.network = wire.TCP{}
+	c.Preset, c.Mode, c.Saga = preset, cmp.Or(c.Mode, "micro"), cmp.Or(c.Saga, "orchestration")
+	if err := orderEvents.Check(); err != nil {
+		return nil, err
 	}
+	foreign := c.Engines.Broker
+	c.Engines = c.Engines.withDefaults(c.Data)
+	if c.Mode == "monolith" && (c.Procs || c.Saga != "orchestration") {
+		return nil, errors.New("a monolith is one process, and its orders need no saga")
+	}
+	s := &Shop{config: c, network: c.Engines.Network, secret: rand.Text(), key: make([]byte, 32), scaling: make(chan struct{}, 1), control: control{switches: scenario.Switches()}}
+	if c.Mode == "monolith" {
+		s.monolith = &monolith{open: c.Engines.Events}
+		s.config.Engines.Events = s.monolith.events
+	}
+	_, _ = rand.Read(s.key) // never fails, says its documentation
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.http = &http.Client{Transport: &http.Transport{DialContext: s.network.DialContext, IdleConnTimeout: 5 * time.Second}}
 	if err := s.listen(); err != nil {
 		s.Close()
 		return nil, err
 	}
-	for _, r := range s.replicas {
-		if err := r.start(); err != nil {
-			s.Close()
-			return nil, err
-		}
+	if foreign != nil {
+		s.topics = foreign(nil)
+	}
+	if err := s.startAll(); err != nil {
+		s.Close()
+		return nil, err
 	}
 	s.run()
 	return s, nil
+}
+
+// startAll starts every service; processes all at once, as none waits for another.
+func (s *Shop) startAll() error {
+	all := s.all()
+	errs := make([]error, len(all))
+	var starting sync.WaitGroup
+	for i, r := range all {
+		if r.spawn == nil {
+			errs[i] = r.start()
+			continue
+		}
+		starting.Go(func() { errs[i] = r.start() })
+	}
+	starting.Wait()
+	return errors.Join(errs...)
 }
 
 // listen takes all addresses before anything is built: services may start in
@@ -123,34 +166,25 @@ func (s *Shop) listen() error {
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
+	s.collect = "http://" + ingest.Addr().String() + "/ingest"
 	for _, svc := range services {
-		ln, err := wire.ListenPreferred(s.network, svc.Port)
-		if err != nil {
+		if _, err := s.enlist(s.adapt(svc), 1); err != nil {
 			ingest.Close()
-			return fmt.Errorf("%s: %w", svc.Name, err)
+			return err
 		}
-		s.replicas = append(s.replicas, &replica{
-			Service: svc, network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1),
-			faults: func() fault.Orders { return s.orders(svc.Name) },
-		})
 	}
 	// Only now is every address known, so only now can anybody be told of his peers.
-	for _, r := range s.replicas {
-		r.config = wire.Config{
-			Name: r.Name, Network: s.network, Peers: peersOf(r.Service, s.replicas), Settings: s.config.Preset.Wire,
-			Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret,
-			Collect: "http://" + ingest.Addr().String() + "/ingest", Logger: s.config.Logger,
-		}
+	for _, r := range s.all() {
+		s.brief(r)
 	}
 	// The load knows the gateway and nothing else, like any client.
-	s.load = load.New(load.Config{
-		Target: s.URL("gateway"), Network: s.network, Seed: s.config.Seed, RPS: s.config.RPS,
-		Patience: s.config.Preset.Wire.Deadline,
-	})
+	s.load = load.New(s.loadConfig())
 	s.collector = collect.New(collect.Config{
-		Run: rand.Text()[:8], Preset: s.config.Preset.Name, Mode: "micro", Sabotage: s.config.Sabotage,
+		Run: rand.Text()[:8], Preset: s.config.Preset.Name, Mode: s.config.Mode, Saga: s.config.Saga, Sabotage: s.config.Sabotage,
 		Seed: s.config.Seed, Secret: s.secret, Load: s.load,
 	})
+	s.checker = s.newChecker()
+	s.collector.SetSwitches(s.Switches(), "")
 	// Telemetry has a listener of its own and no place on the page's: the page may
 	// be absent, and its rules on hosts and origins are for browsers.
 	mux := http.NewServeMux()
@@ -166,8 +200,13 @@ func (s *Shop) run() {
 	s.stopLoad = stopLoad
 	s.loadDone.Go(func() { s.load.Run(loadCtx) })
 	s.wg.Go(func() { s.collector.Run(s.ctx) })
-	for _, r := range s.replicas {
-		s.collector.SetService(r.Name, "unknown", r.addr, os.Getpid())
+	s.wg.Go(func() { s.checker.Run(s.ctx) })
+	if s.config.Saga == "choreography" {
+		s.trace = choreography.NewTrace(orderEvents, 0)
+		s.wg.Go(func() { _ = s.trace.Serve(s.ctx, s.topics) }) // ends with the shop
+	}
+	for _, r := range s.all() {
+		s.collector.SetService(r.Name, "unknown", r.addr, r.pid())
 		s.wg.Go(func() { s.watch(r) })
 	}
 }
@@ -189,8 +228,11 @@ func (s *Shop) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
 	s.http.CloseIdleConnections() // a connection without a request would hold up a shutdown
-	for _, r := range s.replicas {
+	for _, r := range s.all() {
 		r.end(ctx)
+	}
+	if s.monolith != nil {
+		s.monolith.close()
 	}
 	if s.ingest != nil { // after the services, whose last words it takes
 		if s.ingest.Shutdown(ctx) != nil {
@@ -202,10 +244,11 @@ func (s *Shop) Close() {
 	s.http.CloseIdleConnections() // those that the last health checks have opened
 }
 
-// URL is the base URL of a service; "" for an unknown one.
+// URL is the base URL of a replica, or of the first one of a service; "" for an
+// unknown one.
 func (s *Shop) URL(name string) string {
-	for _, r := range s.replicas {
-		if r.Name == name {
+	for _, r := range s.all() {
+		if r.Name == name || r.Service.Name == name {
 			return "http://" + r.addr
 		}
 	}
@@ -221,15 +264,6 @@ func (s *Shop) State() collect.State { return s.collector.State() }
 // Totals are the figures of the load since the start.
 func (s *Shop) Totals() map[string]load.Totals { return s.load.Totals() }
 
-// RPS is the rate of the load.
-func (s *Shop) RPS() int { return s.load.RPS() }
-
-// SetRPS changes the rate of the load and reports the one in force.
-func (s *Shop) SetRPS(n int) int { return s.load.SetRPS(n) }
-
-// Settle stops the load and returns when its last request is over, or ctx is.
-func (s *Shop) Settle(ctx context.Context) { s.load.Settle(ctx) }
-
 // Progress tells how far a scenario is.
 func (s *Shop) Progress(p collect.Scenario) { s.collector.SetScenario(p) }
 
@@ -240,7 +274,9 @@ func (s *Shop) watch(r *replica) {
 	tick := time.NewTicker(s.config.Preset.HealthEvery)
 	defer tick.Stop()
 	for {
-		s.collector.SetService(r.Name, s.health(r.addr), r.addr, os.Getpid())
+		if !r.retired.Load() {
+			s.collector.SetService(r.Name, s.health(r.addr), r.addr, r.pid())
+		}
 		select {
 		case <-tick.C:
 		case <-s.ctx.Done():

@@ -1,6 +1,11 @@
 package shop_test
 
 import (
+	"bytes"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,27 +25,94 @@ func inFakeTime(t *testing.T, name, sabotage string, seed uint64) (result scenar
 	synctest.Test(t, func(t *testing.T) {
 		preset, err := shop.FindPreset("fast")
 		require.NoError(t, err)
+		script, err := scenario.Load(name)
+		require.NoError(t, err)
+		require.NoError(t, shop.CheckTargets(script))
+		var history bytes.Buffer
 		s, err := shop.Start(shop.Config{
 			Engines: shop.Engines{Network: &wire.Pipe{}}, Preset: preset, Sabotage: sabotage, Seed: seed,
+			Saga: script.Needs["saga"], Mode: script.Needs["mode"], History: &history,
 		})
-		require.NoError(t, err)
-		script, err := scenario.Load(name)
 		require.NoError(t, err)
 		result, err = scenario.Run(t.Context(), s, script, scenario.Options{Settle: true})
 		require.NoError(t, err)
+		require.NoError(t, s.Judge(t.Context(), &history))
+		result.Lamps = scenario.Lamps(s.State())
 		s.Close()
 	})
 	return result
 }
 
+// quick are the scenarios that every test run includes, with one seed: one for each
+// kind of trouble. The others run in make shop-check and in the soak, and some of them
+// in the tests of sabotages.
+var quick = []string{"baseline", "duplicates", "flash-sale", "payment-blackhole", "payment-errors"}
+
+// seeds is which scenarios run, and with how many seeds: the quick ones once, or all
+// as often as KEELSON_SEEDS says, as in make shop-check; three times in the soak.
+func seeds(t *testing.T) (names []string, n uint64) {
+	t.Helper()
+	text := os.Getenv("KEELSON_SEEDS")
+	if text == "" && os.Getenv("KEELSON_SOAK") != "" {
+		text = "3"
+	}
+	if text == "" {
+		return quick, 1
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	require.NoError(t, err, "KEELSON_SEEDS")
+	require.True(t, n > 0, "KEELSON_SEEDS is 0: nothing would be tested")
+	return scenario.Names(), n
+}
+
 func TestScenariosHoldInFakeTime(t *testing.T) {
-	for _, name := range scenario.Names() {
+	names, n := seeds(t)
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(3) {
-				for _, o := range inFakeTime(t, name, "", seed).Outcomes {
-					assert.True(t, o.OK, "seed %d: %s: got %s at %.1fs", seed, o.Text, o.Got, o.At)
+			for seed := range n {
+				result := inFakeTime(t, name, "", seed)
+				for _, o := range result.Outcomes {
+					assert.True(t, o.OK, "seed %d: %s: wanted %s, got %s at %.1fs", seed, o.Text, o.Wanted, o.Got, o.At)
+				}
+				for _, l := range result.Lamps {
+					assert.Equal(t, "ok", l.Status, "seed %d: lamp %s: %s", seed, l.Name, l.Detail)
+				}
+				require.True(t, len(result.Lamps) > 0)
+			}
+		})
+	}
+}
+
+// A21: whatever pattern is broken on purpose, a scenario that leans on it fails, and
+// says where. A check that stays green without the pattern would be no check.
+func TestEverySabotageFailsItsScenario(t *testing.T) {
+	lies := map[string]struct{ scenario, says string }{
+		"no-breaker":      {"payment-blackhole", "expect breakers.orders/payments.state = open within 2s of 5s"},
+		"no-budget":       {"retry-storm", "expect +retry.gateway/products.attempts <= 450 during 3s..11s"},
+		"no-compensation": {"flash-sale", "lamp orders"},
+		"no-idempotency":  {"payment-errors", "lamp orders"},
+		"no-outbox":       {"broker-down", "expect outbox.users > 10 within 9s of 6s"},
+	}
+	for _, sabotage := range shop.Sabotages() {
+		t.Run(sabotage, func(t *testing.T) {
+			lie, ok := lies[sabotage]
+			require.True(t, ok, "no scenario is known to fail")
+			result := inFakeTime(t, lie.scenario, sabotage, 1)
+			var failed []string
+			for _, o := range result.Outcomes {
+				if !o.OK {
+					failed = append(failed, o.Text)
 				}
 			}
+			for _, l := range result.Lamps {
+				if l.Status == "broken" {
+					failed = append(failed, "lamp "+l.Name)
+					t.Logf("lamp %s: %s", l.Name, l.Detail)
+				}
+			}
+			assert.True(t, slices.ContainsFunc(failed, func(text string) bool {
+				return strings.Join(strings.Fields(text), " ") == lie.says
+			}), "failed: %q", failed)
 		})
 	}
 }

@@ -32,10 +32,10 @@ const (
 
 // Config is what the document says of the run as a whole.
 type Config struct {
-	Run, Preset, Mode, Sabotage string
-	Seed                        uint64
-	Secret                      string // that services prove themselves with
-	Load                        *load.Generator
+	Run, Preset, Mode, Saga, Sabotage string
+	Seed                              uint64
+	Secret                            string // that services prove themselves with
+	Load                              *load.Generator
 }
 
 // Collector holds the present state. Safe for concurrent use.
@@ -47,6 +47,9 @@ type Collector struct {
 	services map[string]*source
 	faults   []Fault
 	scenario Scenario
+	lamps    map[string]Lamp
+	switches map[string]string
+	tails    map[string]*tail // by kind
 	points   []Point          // the last two minutes
 	news     []News           // the last changes worth a line
 	moves    []wire.Record    // breaker events, for the strips
@@ -63,6 +66,7 @@ type source struct {
 type sample struct {
 	at       time.Time
 	requests uint64
+	attempts uint64 // calls of other services
 }
 
 // News is one line of the event log.
@@ -74,7 +78,13 @@ type News struct {
 
 // New returns a collector that knows nothing yet.
 func New(c Config) *Collector {
-	out := &Collector{config: c, services: map[string]*source{}, prior: map[string]prior{}, faults: []Fault{}}
+	out := &Collector{
+		config: c, services: map[string]*source{}, prior: map[string]prior{}, faults: []Fault{},
+		lamps: map[string]Lamp{}, switches: map[string]string{}, tails: map[string]*tail{},
+	}
+	for kind, keep := range tails {
+		out.tails[kind] = &tail{keep: keep}
+	}
 	out.Hub = NewHub(c.Run, out.snapshot)
 	return out
 }
@@ -96,6 +106,7 @@ func (c *Collector) Run(ctx context.Context) {
 			c.Hub.Publish("load", c.addPoint(), false)
 		}
 		c.Hub.Publish("state", c.State(), true)
+		c.publishTails()
 	}
 }
 
@@ -103,13 +114,15 @@ func (c *Collector) Run(ctx context.Context) {
 func (c *Collector) State() State {
 	s := State{
 		Run: c.config.Run, Seq: c.Hub.Seq(), At: time.Now().UnixMilli(), Preset: c.config.Preset, Mode: c.config.Mode,
-		Seed: c.config.Seed, Sabotage: c.config.Sabotage, Load: loadState(c.config.Load),
+		Saga: c.config.Saga, Seed: c.config.Seed, Sabotage: c.config.Sabotage, Load: loadState(c.config.Load),
 		Services: map[string]Service{}, Breakers: map[string]json.RawMessage{}, Retry: map[string]wire.RetryStats{},
+		Cache: map[string]CacheLayer{}, Lag: map[string]float64{}, Outbox: map[string]uint64{}, Broker: map[string]Group{},
 	}
 	// The load has locks of its own, and none is taken under this one.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Faults, s.Scenario = slices.Clone(c.faults), c.scenario
+	s.Lamps, s.Switches = maps.Clone(c.lamps), maps.Clone(c.switches)
 	for name, src := range c.services {
 		view := src.Service
 		view.RPS, view.Errors, view.InFlight = src.rps(), src.stats.Errors, src.stats.InFlight
@@ -117,8 +130,37 @@ func (c *Collector) State() State {
 		s.Telemetry.Dropped += src.stats.Dropped
 		maps.Copy(s.Breakers, src.stats.Breakers)
 		maps.Copy(s.Retry, src.stats.Retry)
+		if src.State != "stopped" { // what it said last is no longer so
+			s.addSections(name, src.stats.Sections)
+		}
+		s.Calls.Total += attempts(src.stats)
 	}
+	for _, t := range c.tails {
+		s.Telemetry.Dropped += t.dropped
+	}
+	s.Calls.PerOrder = c.callsPerOrder()
 	return s
+}
+
+// callsPerOrder is how many calls of other services the order service has made for
+// each request it got, over the last ten seconds; the caller holds mu.
+func (c *Collector) callsPerOrder() float64 {
+	src := c.services["orders"]
+	if src == nil || len(src.history) < 2 {
+		return 0
+	}
+	first, last := src.history[0], src.history[len(src.history)-1]
+	if last.requests == first.requests {
+		return 0
+	}
+	return float64(last.attempts-first.attempts) / float64(last.requests-first.requests)
+}
+
+func attempts(s wire.Stats) (n uint64) {
+	for _, r := range s.Retry {
+		n += r.Attempts
+	}
+	return n
 }
 
 // Ingest takes a batch of telemetry, a record per line, from a service that has
@@ -163,6 +205,8 @@ func (c *Collector) take(rec wire.Record) {
 		c.tell(rec.At, "breaker", breakerLine(rec.Data))
 	case "retry":
 		c.Hub.Publish("retry", rec, false)
+	default:
+		c.addToTail(rec)
 	}
 }
 
@@ -177,7 +221,7 @@ func (c *Collector) setStats(name string, at time.Time, s wire.Stats) {
 		src.history = nil // a new life of the service counts from zero
 	}
 	src.stats = s
-	src.history = append(src.history, sample{at, s.Requests})
+	src.history = append(src.history, sample{at, s.Requests, attempts(s)})
 	for len(src.history) > 1 && at.Sub(src.history[0].at) > 10*time.Second {
 		src.history = src.history[1:]
 	}
@@ -221,6 +265,43 @@ func (c *Collector) SetService(name, state, addr string, pid int) {
 	c.mu.Unlock()
 	if before != state && before != "unknown" { // that a service has come up at the start is no news
 		c.tell(time.Now(), "log", name+" is "+state)
+	}
+}
+
+// Forget drops a service that is no more, such as a replica that was scaled away.
+func (c *Collector) Forget(name string) {
+	c.mu.Lock()
+	delete(c.services, name)
+	c.mu.Unlock()
+	c.tell(time.Now(), "log", name+" is gone")
+}
+
+// SetSwitches says how the switches stand.
+func (c *Collector) SetSwitches(values map[string]string, why string) {
+	c.mu.Lock()
+	c.switches = maps.Clone(values)
+	c.mu.Unlock()
+	if why != "" {
+		c.tell(time.Now(), "log", why)
+	}
+}
+
+// SetLamp says how an invariant stands. One that is broken stays so: the moment
+// in which it was is what somebody has to see.
+func (c *Collector) SetLamp(name string, l Lamp) {
+	c.mu.Lock()
+	before := c.lamps[name]
+	if before.Status == LampBroken {
+		c.mu.Unlock()
+		return
+	}
+	c.lamps[name] = l
+	c.mu.Unlock()
+	if before.Status != l.Status {
+		c.Hub.Publish("lamp", map[string]any{"name": name, "lamp": l}, false)
+	}
+	if before.Status != l.Status && (before.Status != "" || l.Status == LampBroken) {
+		c.tell(time.Now(), "lamp", name+" is "+l.Status+": "+l.Detail)
 	}
 }
 

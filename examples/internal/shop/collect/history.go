@@ -101,11 +101,15 @@ func (c *Collector) snapshot() ([]byte, error) {
 	state := c.State()
 	c.mu.Lock()
 	out := struct {
-		State  State         `json:"state"`
-		Points []Point       `json:"points"`
-		Moves  []wire.Record `json:"moves"`
-		News   []News        `json:"news"`
-	}{state, slices.Clone(c.points), slices.Clone(c.moves), slices.Clone(c.news)}
+		State  State                    `json:"state"`
+		Points []Point                  `json:"points"`
+		Moves  []wire.Record            `json:"moves"`
+		News   []News                   `json:"news"`
+		Tails  map[string][]wire.Record `json:"tails"` // the last of each kind
+	}{state, slices.Clone(c.points), slices.Clone(c.moves), slices.Clone(c.news), map[string][]wire.Record{}}
+	for kind, t := range c.tails {
+		out.Tails[kind] = slices.Clone(t.kept)
+	}
 	c.mu.Unlock()
 	return json.Marshal(out)
 }

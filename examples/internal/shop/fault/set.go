@@ -1,18 +1,18 @@
 package fault
 
 import (
-	"errors"
 	"hash/fnv"
 	"io"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // Set holds the rules of one service. Safe for concurrent use.
 type Set struct {
+	// Kill ends this process at once, for crashes; nil ignores them. It is set
+	// before the first request.
+	Kill func()
+
 	seed   uint64
 	closed chan struct{}
 	once   sync.Once
@@ -41,12 +41,13 @@ func (s *Set) Obey(o Orders) {
 	s.replace(o.Rules)
 }
 
-// active is a rule in force. The count belongs to the rule, so other rules and
+// active is a rule in force. The counts belong to the rule, so other rules and
 // their order do not change which request it hits.
 type active struct {
 	Rule
-	seed uint64        // of this rule's draws
-	seen atomic.Uint64 // requests that met the rule
+	seed    uint64        // of this rule's draws
+	seen    atomic.Uint64 // requests that met the rule
+	checked atomic.Uint64 // health checks that met it
 }
 
 // NewSet returns a set without rules.
@@ -88,73 +89,50 @@ func (s *Set) Close() {
 	s.Replace(nil)
 }
 
-// Injected is an error answer that a rule asks for.
-type Injected struct {
-	Rule   string
-	Status int
-}
-
-// ErrCut asks for the connection to be cut without an answer.
-var ErrCut = errors.New("fault: cut the connection")
-
-// Apply lets the rules act on r. It returns an answer to give, or ErrCut, or
-// neither when the request is to go on. In a black hole it returns when the
-// client has gone or the set is closed.
-func (s *Set) Apply(w http.ResponseWriter, r *http.Request) (*Injected, error) {
+// matching are the rules about requests of caller to path, in order.
+func (s *Set) matching(caller, path string) (out []*active) {
 	// The lock is for the slice alone. What a rule does takes seconds, and Replace
 	// must be able to end it.
 	s.mu.Lock()
 	rules := s.rules
 	s.mu.Unlock()
 	for _, a := range rules {
-		if !strings.HasPrefix(r.URL.Path, a.Path) {
-			continue
-		}
-		// Two draws for each request, one for whether and one for how long: with one
-		// for both, those who are hit would be those who wait the least.
-		n := a.seen.Add(1)
-		if unit(a.seed, 2*n) >= a.Share {
-			continue
-		}
-		switch a.Kind {
-		case Latency:
-			wait := a.Latency + time.Duration(unit(a.seed, 2*n+1)*float64(a.Jitter))
-			if err := s.sleep(r, wait); err != nil {
-				return nil, err
-			}
-		case Error:
-			return &Injected{Rule: a.ID, Status: a.Status}, nil
-		case Blackhole:
-			return nil, s.hold(w, r)
+		if a.matches(caller, path) {
+			out = append(out, a)
 		}
 	}
-	return nil, nil
+	return out
 }
 
-// sleep waits for d, or less when the client leaves or the service ends.
-func (s *Set) sleep(r *http.Request, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-s.closed:
-		return nil // the service drains: what waits may still be answered
-	case <-r.Context().Done():
-		return ErrCut
+// hit counts a request and says whether it is hit, with a second draw in [0, 1)
+// for how hard: with one draw for both, those who are hit would be those who wait
+// the least.
+//
+// Health checks come by the clock, so they have a count and draws of their own:
+// otherwise which of the other requests are hit would depend on how many checks
+// came between them.
+func (a *active) hit(health bool) (bool, float64) {
+	if health {
+		n := a.checked.Add(1)
+		return unit(^a.seed, 2*n) < a.Share && a.First == 0, unit(^a.seed, 2*n+1)
 	}
+	n := a.seen.Add(1)
+	return a.within(n) && unit(a.seed, 2*n) < a.Share, unit(a.seed, 2*n+1)
 }
 
-// hold keeps the request until its client gives up. The body is read first: a
-// server sees that a client has gone only once nothing of the request is left
-// unread, and would otherwise hold a POST for ever.
-func (s *Set) hold(w http.ResponseWriter, r *http.Request) error {
-	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 64<<10))
-	select {
-	case <-s.closed:
-	case <-r.Context().Done():
+// Deliver says what becomes of the next message of a topic: how often it is
+// delivered, and how many later ones are to overtake it.
+func (s *Set) Deliver(topic string) (copies, behind int) {
+	copies = 1
+	for _, a := range s.matching("", "/"+topic) {
+		switch hit, draw := a.hit(false); {
+		case hit && a.Kind == Duplicate:
+			copies = max(copies, a.N)
+		case hit && a.Kind == Reorder:
+			behind = max(behind, int(draw*float64(a.N+1)))
+		}
 	}
-	return ErrCut
+	return copies, behind
 }
 
 // unit is the n-th draw of a seed, uniform in [0, 1).

@@ -8,13 +8,11 @@
 package load
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +26,16 @@ type Config struct {
 	Network  wire.Network
 	Seed     uint64        // of the order of operations
 	RPS      int           // requests per second, evenly spaced
+	Mix      Mix           // nil means DefaultMix
 	Patience time.Duration // how long a client waits, from the time its request was due
+	Products bool          // the shop has products
+	FreshFor time.Duration // the age up to which an answer need not call itself stale; zero looks at none
+
+	// Login gets a token for a user. Nil means a shop without sessions.
+	Login func(ctx context.Context, user int, secret string) (token string, err error)
+	// History gets a line when a call begins and when it ends. Nil means that
+	// nobody keeps them.
+	History io.Writer
 }
 
 // maxInFlight bounds the requests that wait at once. A request beyond it counts
@@ -43,18 +50,33 @@ type Generator struct {
 	config   Config
 	client   *http.Client
 	rps      atomic.Int64
+	mix      atomic.Pointer[Mix]
+	bursts   chan burst
 	changed  chan struct{} // wakes Run after SetRPS: at one request in ten seconds it would notice late
 	inflight atomic.Int64
 	behind   atomic.Int64 // ns of the last request
 	ops      map[string]*recorder
+	history  *history
+	witness  witness
+	repeat   call // the last order; Run's own
 
-	mu  sync.Mutex
-	ids []string // orders to look at again, newest last; spares for when the newest is forgotten
+	mu        sync.Mutex
+	customers []*customer // Alice first
+	orders    []placed    // to look at again, newest last; spares for when the newest is forgotten
+}
+
+// placed is an order that was taken.
+type placed struct {
+	id string
+	by *customer
 }
 
 // New returns a generator that sends nothing yet.
 func New(c Config) *Generator {
-	g := &Generator{config: c, changed: make(chan struct{}, 1), ops: map[string]*recorder{}}
+	g := &Generator{
+		config: c, bursts: make(chan burst, 1), changed: make(chan struct{}, 1), ops: map[string]*recorder{},
+		history: newHistory(c.History), customers: []*customer{{ID: 1}},
+	}
 	g.client = &http.Client{Transport: &http.Transport{
 		DialContext: c.Network.DialContext, MaxIdleConnsPerHost: 256, IdleConnTimeout: 5 * time.Second, DisableCompression: true,
 	}}
@@ -62,11 +84,29 @@ func New(c Config) *Generator {
 		g.ops[op] = &recorder{}
 	}
 	g.rps.Store(int64(c.RPS))
+	mix := c.Mix
+	if mix == nil {
+		mix = DefaultMix()
+	}
+	g.mix.Store(&mix)
 	return g
 }
 
 // RPS is the present rate.
 func (g *Generator) RPS() int { return int(g.rps.Load()) }
+
+// Mix is the present mix. It is shared, and not to be changed.
+func (g *Generator) Mix() Mix { return *g.mix.Load() }
+
+// SetMix changes the mix.
+func (g *Generator) SetMix(m Mix) error {
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	m = maps.Clone(m)
+	g.mix.Store(&m)
+	return nil
+}
 
 // SetRPS changes the rate, 0 to 2000; anything else is brought to the nearer of
 // the two. It reports the rate in force.
@@ -87,14 +127,20 @@ func (g *Generator) Settle(ctx context.Context) {
 	g.SetRPS(0)
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for g.inflight.Load() > 0 {
+	for {
 		select {
-		case <-look.C:
+		case <-look.C: // also the first time: a request that was due just now is on its way
 		case <-ctx.Done():
+			return
+		}
+		if g.inflight.Load() == 0 {
 			return
 		}
 	}
 }
+
+// Flush writes out what the history has so far, and reports its first error.
+func (g *Generator) Flush() error { return g.history.flush() }
 
 // Behind is how late the last request was sent. A generator that cannot keep its
 // own schedule measures itself.
@@ -127,7 +173,7 @@ func (g *Generator) Run(ctx context.Context) {
 	// late for, and the load would fall in the very moment in which it should not.
 	draws := rand.New(rand.NewPCG(g.config.Seed, 1))
 	due := time.Now()
-	for {
+	for n := uint64(0); ; {
 		var tick <-chan time.Time
 		var timer *time.Timer
 		if rps := g.RPS(); rps > 0 {
@@ -138,12 +184,19 @@ func (g *Generator) Run(ctx context.Context) {
 		case <-ctx.Done():
 			stop(timer)
 			return
+		case b := <-g.bursts:
+			stop(timer)
+			wg.Go(func() { g.sell(ctx, &wg, b) })
 		case <-g.changed:
 			stop(timer)
 			due = time.Now() // a new rate starts a new schedule
 		case <-tick:
+			if g.RPS() == 0 { // both were ready, and this is the older news
+				continue
+			}
+			n++
 			g.behind.Store(int64(time.Since(due)))
-			g.send(ctx, &wg, pick(draws), due)
+			g.send(ctx, &wg, g.build(g.Mix().pick(draws), draws, n), n, due)
 			due = due.Add(time.Second / time.Duration(max(g.RPS(), 1)))
 		}
 	}
@@ -155,9 +208,8 @@ func stop(t *time.Timer) {
 	}
 }
 
-// send starts one request that was due at the given time.
-func (g *Generator) send(ctx context.Context, wg *sync.WaitGroup, op operation, due time.Time) {
-	call := op.build(g, due)
+// send starts request n, that was due at the given time.
+func (g *Generator) send(ctx context.Context, wg *sync.WaitGroup, call call, n uint64, due time.Time) {
 	r := g.ops[call.op]
 	r.sent()
 	// Counted and not left out: a generator that sends less because nobody answers
@@ -172,74 +224,10 @@ func (g *Generator) send(ctx context.Context, wg *sync.WaitGroup, op operation, 
 		// From when it was due: a client does not wait longer because we were late.
 		ctx, cancel := context.WithDeadline(ctx, due.Add(g.config.Patience))
 		defer cancel()
-		fate := g.do(ctx, call)
+		fate := g.do(ctx, call, n)
 		if ctx.Err() == context.Canceled {
 			return // the shop is stopping; this request says nothing
 		}
 		r.ended(fate, time.Since(due))
 	})
-}
-
-// do makes one request and judges the answer.
-func (g *Generator) do(ctx context.Context, c call) Counts {
-	req, err := http.NewRequestWithContext(ctx, c.method, g.config.Target+c.path, bytes.NewReader(c.body))
-	if err != nil {
-		return Counts{Broken: 1}
-	}
-	if len(c.body) > 0 {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := g.client.Do(req)
-	if err != nil {
-		return Counts{Broken: 1}
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	resp.Body.Close()
-	if err != nil {
-		return Counts{Broken: 1}
-	}
-	g.learn(c, resp.StatusCode, body)
-	return judge(resp)
-}
-
-// judge tells the fate of a request by its answer. A 503 that says when to come
-// back is a plain refusal; an error on purpose is a failure and not a bug; what
-// is left is what the API never promises.
-func judge(r *http.Response) Counts {
-	switch code := r.StatusCode; {
-	case code < 300:
-		return Counts{OK: 1}
-	case (code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests) && r.Header.Get("Retry-After") != "":
-		return Counts{Refused: 1}
-	case code < 500 || code == http.StatusGatewayTimeout || r.Header.Get(wire.HeaderFault) != "":
-		return Counts{Failed: 1}
-	default:
-		return Counts{Broken: 1}
-	}
-}
-
-// learn remembers the last orders, so that there is something to look at, and
-// forgets one that the shop has forgotten.
-func (g *Generator) learn(c call, status int, body []byte) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case c.op == Order && status == http.StatusCreated:
-		var o struct{ ID string }
-		if json.Unmarshal(body, &o) == nil && o.ID != "" {
-			g.ids = append(g.ids[max(0, len(g.ids)-63):], o.ID)
-		}
-	case c.op == View && status == http.StatusNotFound:
-		g.ids = slices.DeleteFunc(g.ids, func(id string) bool { return "/api/orders/"+id == c.path })
-	}
-}
-
-// lastOrder is the newest order that is known; "" if there is none.
-func (g *Generator) lastOrder() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.ids) == 0 {
-		return ""
-	}
-	return g.ids[len(g.ids)-1]
 }

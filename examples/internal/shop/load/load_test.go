@@ -90,6 +90,7 @@ func sum(totals map[string]load.Totals) (c load.Counts) {
 	for _, t := range totals {
 		c.Sent += t.Sent
 		c.OK += t.OK
+		c.Fallback += t.Fallback
 		c.Refused += t.Refused
 		c.Failed += t.Failed
 		c.Broken += t.Broken

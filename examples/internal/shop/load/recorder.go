@@ -6,22 +6,29 @@ import (
 )
 
 // Counts are the fates of requests. Every one that was sent and is not in
-// flight is exactly one of ok, refused, failed and broken.
+// flight is exactly one of ok, fallback, refused, failed and broken.
 type Counts struct {
-	Sent    uint64
-	OK      uint64 // 2xx
-	Refused uint64 // 503 or 429 with a Retry-After: a plain "not now"
-	Failed  uint64 // any other answer that the API names: 4xx, 504
-	Broken  uint64 // what the API never promises: 500, 502, a cut connection, no answer
+	Sent     uint64
+	OK       uint64 // 2xx, with what was asked for
+	Fallback uint64 // 2xx with less, and saying so: stale data, an order that waits
+	Refused  uint64 // 503 or 429 with a Retry-After: a plain "not now"
+	Failed   uint64 // any other answer that the API names: 4xx, 504
+	Broken   uint64 // what the API never promises: 500, 502, a cut connection, no answer
 }
 
 func (c Counts) plus(d Counts) Counts {
-	return Counts{c.Sent + d.Sent, c.OK + d.OK, c.Refused + d.Refused, c.Failed + d.Failed, c.Broken + d.Broken}
+	return Counts{
+		c.Sent + d.Sent, c.OK + d.OK, c.Fallback + d.Fallback,
+		c.Refused + d.Refused, c.Failed + d.Failed, c.Broken + d.Broken,
+	}
 }
 
 // Minus is what was added to c since earlier.
 func (c Counts) Minus(earlier Counts) Counts {
-	return Counts{c.Sent - earlier.Sent, c.OK - earlier.OK, c.Refused - earlier.Refused, c.Failed - earlier.Failed, c.Broken - earlier.Broken}
+	return Counts{
+		c.Sent - earlier.Sent, c.OK - earlier.OK, c.Fallback - earlier.Fallback,
+		c.Refused - earlier.Refused, c.Failed - earlier.Failed, c.Broken - earlier.Broken,
+	}
 }
 
 // Unserved is every request that ended without what it asked for.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
@@ -53,8 +54,17 @@ func routeControl(mux *http.ServeMux, shop Shop) {
 	mux.Handle("POST /control/services/{name}/{action}", control(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return steer(shop, r.PathValue("name"), r.PathValue("action"))
 	}))
+	mux.Handle("POST /control/scale", control(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		return scale(shop, w, r)
+	}))
 	mux.Handle("POST /control/load", control(func(w http.ResponseWriter, r *http.Request) (any, error) {
 		return setLoad(shop, w, r)
+	}))
+	mux.Handle("POST /control/switches/{name}", control(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		return setSwitch(shop, w, r)
+	}))
+	mux.Handle("POST /control/shards", control(func(http.ResponseWriter, *http.Request) (any, error) {
+		return nil, wire.Invalid("this shop cannot move its users to other shards yet", "n")
 	}))
 	mux.Handle("GET /control/scenarios", control(func(http.ResponseWriter, *http.Request) (any, error) {
 		return listScenarios()
@@ -77,15 +87,16 @@ func addFault(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 		Jitter string `json:"jitter"`
 		Status string `json:"status"`
 		Path   string `json:"path"`
+		Calls  string `json:"calls"`
 		For    string `json:"for"`
 	}
-	if err := wire.Decode(w, r, &in, "target", "kind", "jitter", "status", "path", "for"); err != nil {
+	if err := wire.Decode(w, r, &in, "target", "kind", "jitter", "status", "path", "calls", "for"); err != nil {
 		return nil, err
 	}
 	// Options in one order, whatever the body's was: Parse wants the kind first, and
 	// a map would make its errors depend on chance.
 	words := []string{in.Kind}
-	for _, option := range [][2]string{{"jitter", in.Jitter}, {"status", in.Status}, {"path", in.Path}, {"for", in.For}} {
+	for _, option := range [][2]string{{"jitter", in.Jitter}, {"status", in.Status}, {"path", in.Path}, {"calls", in.Calls}, {"for", in.For}} {
 		if option[1] != "" {
 			words = append(words, option[0]+"="+option[1])
 		}
@@ -98,35 +109,76 @@ func addFault(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{"id": rule.ID, "target": rule.Target, "fault": rule.String()}, nil
+	return map[string]string{"id": rule.ID, "target": rule.Where(), "fault": rule.String()}, nil
 }
 
-// steer stops, starts or restarts a service. To stop one that is stopped is no
-// error: a visitor says what he wants, not what is to be done.
+// steer kills, stops, starts or restarts a service. To stop one that is stopped is
+// no error: a visitor says what he wants, not what is to be done.
 func steer(shop Shop, name, action string) (any, error) {
-	actions := map[string]func(string) error{"stop": shop.StopService, "start": shop.StartService, "restart": shop.RestartService}
+	actions := map[string]func(string) error{
+		"kill": shop.KillService, "stop": shop.StopService, "start": shop.StartService, "restart": shop.RestartService,
+	}
 	act, ok := actions[action]
 	if !ok {
-		return nil, wire.Invalid("no action " + action + "; there are: stop, start, restart")
+		return nil, wire.Invalid("no action " + action + "; there are: kill, stop, start, restart")
 	}
 	return map[string]string{"service": name, "done": action}, act(name)
 }
 
-// setLoad takes {rps}. A pointer tells an absent member from a zero, which is a
-// rate like any other.
+// scale takes {service, n}.
+func scale(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
+	var in struct {
+		Service string `json:"service"`
+		N       int    `json:"n"`
+	}
+	if err := wire.Decode(w, r, &in, "service", "n"); err != nil {
+		return nil, err
+	}
+	if in.N < 1 || in.N > 5 {
+		return nil, wire.Invalid("n must be a number from 1 to 5", "n")
+	}
+	return in, shop.Scale(in.Service, in.N)
+}
+
+// setLoad takes {rps, mix}, both optional. A pointer tells an absent rate from a
+// zero, which is a rate like any other.
 func setLoad(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 	var in struct {
-		RPS *int `json:"rps"`
+		RPS *int     `json:"rps"`
+		Mix load.Mix `json:"mix"`
 	}
-	if err := wire.Decode(w, r, &in, "rps"); err != nil {
+	if err := wire.Decode(w, r, &in, "rps", "mix"); err != nil {
 		return nil, err
+	}
+	rps, mix := shop.Load()
+	if in.RPS != nil {
+		rps = *in.RPS
 	}
 	// Refused and not brought into range, although the load would do that: a visitor
 	// who asks for 5,000 and gets 2,000 measures something else than he thinks.
-	if in.RPS == nil || *in.RPS < 0 || *in.RPS > 2000 {
+	if in.RPS == nil && in.Mix == nil || rps < 0 || rps > 2000 {
 		return nil, wire.Invalid("rps must be a number from 0 to 2000", "rps")
 	}
-	return map[string]int{"rps": shop.SetRPS(*in.RPS)}, nil
+	if in.Mix != nil {
+		if err := in.Mix.Validate(); err != nil {
+			return nil, wire.Invalid(err.Error(), "mix")
+		}
+		mix = in.Mix
+	}
+	shop.SetLoad(rps, in.Mix)
+	return map[string]any{"rps": rps, "mix": mix}, nil
+}
+
+// setSwitch takes {value}.
+func setSwitch(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
+	var in struct {
+		Value string `json:"value"`
+	}
+	if err := wire.Decode(w, r, &in, "value"); err != nil {
+		return nil, err
+	}
+	name := r.PathValue("name")
+	return map[string]string{"switch": name, "value": in.Value}, shop.SetSwitch(name, in.Value)
 }
 
 // startScenario starts one of those that come with the shop: a name from the

@@ -20,6 +20,7 @@ import (
 
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
@@ -32,16 +33,21 @@ var static embed.FS
 type Shop interface {
 	Hub() *collect.Hub
 	State() collect.State
-	URL(service string) string
 	Inject(r fault.Rule) (fault.Rule, error)
 	ClearFault(id string) error
 	Clear(target string) error
+	KillService(name string) error
 	StopService(name string) error
 	StartService(name string) error
 	RestartService(name string) error
-	SetRPS(n int) int
+	Scale(service string, n int) error
+	SetSwitch(name, value string) error
+	Load() (rps int, mix load.Mix)
+	SetLoad(rps int, mix load.Mix)
 	StartScenario(s scenario.Script) error
 	StopScenario(name string) error
+	// Ask sends a request to a service with the secret of this run.
+	Ask(ctx context.Context, service, method, path string, body []byte) (status int, answer []byte, err error)
 }
 
 // Handler returns the page and its API for the listener address addr.
@@ -57,7 +63,13 @@ func Handler(shop Shop, addr string) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		return wire.WriteJSON(w, http.StatusOK, shop.State())
 	}))
+	mux.Handle("GET /metrics", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_ = writeMetrics(w, shop.State()) // the client is gone if this fails
+	}))
 	routeControl(mux, shop)
+	routeLook(mux, shop)
 	return guard(mux, addr)
 }
 

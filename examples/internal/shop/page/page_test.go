@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -93,19 +94,33 @@ func TestControlsAnswerWithWhatChangedOrWhatIsAllowed(t *testing.T) {
 		{"DELETE", "/control/faults/users-latency-1", "", 422, "no fault"},
 		{"DELETE", "/control/faults", "", 200, `"cleared":"all"`},
 		{"POST", "/control/faults", `{"target":"users","kind":"flood"}`, 422, "blackhole"},
-		{"POST", "/control/faults", `{"target":"payments","kind":"blackhole"}`, 422, "gateway, orders, users"},
+		{"POST", "/control/faults", `{"target":"nobody","kind":"blackhole"}`, 422, "gateway, orders, users"},
 		{"POST", "/control/faults", `{"target":"users","sort":"blackhole"}`, 422, `"fields":["sort"]`},
 		{"POST", "/control/services/users/stop", "", 200, `"done":"stop"`},
 		{"POST", "/control/services/users/start", "", 200, `"done":"start"`},
 		{"POST", "/control/services/users/restart", "", 200, `"done":"restart"`},
-		{"POST", "/control/services/users/explode", "", 422, "stop, start, restart"},
-		{"POST", "/control/services/payments/stop", "", 422, "gateway, orders, users"},
+		{"POST", "/control/services/users/explode", "", 422, "kill, stop, start, restart"},
+		{"POST", "/control/services/nobody/stop", "", 422, "gateway, orders, users"},
 		{"POST", "/control/load", `{"rps":20}`, 200, `"rps":20`},
 		{"POST", "/control/load", `{"rps":-1}`, 422, "0 to 2000"},
 		{"POST", "/control/load", `{}`, 422, "0 to 2000"},
+		{"POST", "/control/load", `{"mix":{"browse":1}}`, 200, `"mix":{"browse":1}`},
+		{"POST", "/control/load", `{"mix":{"steal":1}}`, 422, "browse, order, view, signup"},
+		{"POST", "/control/load", `{"mix":{}}`, 422, "add up to 0"},
+		{"POST", "/control/switches/l1", `{"value":"off"}`, 200, `"value":"off"`},
+		{"POST", "/control/switches/l1", `{"value":"perhaps"}`, 422, "on or off"},
+		{"POST", "/control/switches/rain", `{"value":"on"}`, 422, "breakers, retries"},
+		{"POST", "/control/scale", `{"service":"products","n":9}`, 422, "1 to 5"},
+		{"POST", "/control/shards", `{"n":5}`, 422, "yet"},
+		{"POST", "/control/breakers/orders%2Fusers/explode", "", 422, "trip, reset, hold, release"},
+		{"POST", "/control/breakers/orders/trip", "", 422, "CALLER/CALLEE"},
+		{"POST", "/control/cache/explode", "", 422, "invalidate, stampede"},
+		{"POST", "/control/projections/orders/rebuild", "", 422, "SERVICE/PROJECTION"},
+		{"GET", "/look/log/nobody", "", 422, "cannot be asked"},
+		{"GET", "/metrics", "", 200, `keelson_shop_load_sent{operation="browse"} `},
 		{"GET", "/control/scenarios", "", 200, "users-blackhole"},
-		{"POST", "/control/scenarios/earthquake", "", 422, "baseline, users-blackhole"},
-		{"POST", "/control/scenarios/..%2Fsecret.txt", "", 422, "baseline, users-blackhole"},
+		{"POST", "/control/scenarios/earthquake", "", 422, "there are: baseline, "},
+		{"POST", "/control/scenarios/..%2Fsecret.txt", "", 422, "there are: baseline, "},
 		{"POST", "/control/scenarios/users-blackhole", "", 200, `"started":"users-blackhole"`},
 		{"POST", "/control/scenarios/baseline", "", 422, "a scenario is running"},
 		{"DELETE", "/control/scenarios/baseline", "", 422, "is not running"},
@@ -157,6 +172,21 @@ func TestThePageMakesNoHTMLOfText(t *testing.T) {
 		for _, word := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "https://"} {
 			assert.False(t, strings.Contains(text, word), "%s has %s", name, word)
 		}
+	}
+}
+
+// Every panel leads to its small example and to the code that makes it happen, and no
+// link is dead.
+func TestPanelsLinkToWhatExists(t *testing.T) {
+	const repo = "https://github.com/keelson-go/keelson/"
+	links := regexp.MustCompile(`<a class="more" href="([^"]*)">`).FindAllStringSubmatch(files(t)["index.html"], -1)
+	assert.True(t, len(links) >= 15, "%d links", len(links))
+	for _, m := range links {
+		name, ok := strings.CutPrefix(m[1], repo)
+		require.True(t, ok, "%s leads elsewhere", m[1])
+		_, name, _ = strings.Cut(name, "/main/")
+		_, err := os.Stat(path.Join("..", "..", "..", "..", name))
+		assert.NoError(t, err, "%s", m[1])
 	}
 }
 

@@ -7,22 +7,22 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/keelson-go/keelson/examples/internal/shop/load"
 )
 
 // Expect is one line of what must be seen.
 type Expect struct {
-	Line  int
-	Text  string
-	path  string // into the document
-	op    string
-	value string  // as written, for the report
-	limit float64 // the value as a number, a duration in ms
-	word  bool    // the value is neither
-	when  when
-	from  time.Duration // of the span in which samples count
-	to    time.Duration // 0 with atEnd
+	Line   int
+	Text   string
+	path   string // into the document
+	gain   bool   // what the value has gained in the span, not the value
+	op     string
+	value  string  // as written, for the report
+	limit  float64 // the value as a number, a duration in ms
+	word   bool    // the value is neither
+	factor float64 // of the baseline, to which limit is added; 0 is a plain value
+	when   when
+	from   time.Duration // of the span in which samples count
+	to     time.Duration // 0 with atEnd
 }
 
 // when says which samples count.
@@ -43,14 +43,45 @@ func parseExpect(words []string) (e Expect, err error) {
 	if len(words) < 3 {
 		return e, fmt.Errorf("expect: want a path, an operator and a value")
 	}
-	e.path, e.op, e.value = words[0], words[1], words[2]
+	e.op, e.value = words[1], words[2]
+	e.path, e.gain = strings.CutPrefix(words[0], "+")
 	if !slices.Contains(operators, e.op) {
 		return e, fmt.Errorf("%q: want one of %s", e.op, strings.Join(operators, " "))
 	}
-	if e.limit, e.word = number(e.value); e.word && e.op != "=" && e.op != "!=" {
+	rest := words[3:]
+	if len(rest) > 0 && rest[0] == "baseline" {
+		if rest, err = e.parseBaseline(rest[1:]); err != nil {
+			return e, err
+		}
+		return e, e.parseWhen(rest)
+	}
+	if e.limit, e.word = number(e.value); e.word && (e.gain || e.op != "=" && e.op != "!=") {
 		return e, fmt.Errorf("%q: want a number or a duration after %s", e.value, e.op)
 	}
-	return e, e.parseWhen(words[3:])
+	return e, e.parseWhen(rest)
+}
+
+// parseBaseline reads 1.2x, and what may follow the word baseline: +5ms. What is
+// added is for figures so small that a twentieth of a millisecond is a fifth of
+// them.
+func (e *Expect) parseBaseline(rest []string) ([]string, error) {
+	digits, ok := strings.CutSuffix(e.value, "x")
+	factor, err := strconv.ParseFloat(digits, 64)
+	if !ok || err != nil || !(factor > 0 && factor <= 1000) {
+		return nil, fmt.Errorf("%q: want a factor such as 1.2x before baseline", e.value)
+	}
+	e.factor = factor
+	e.value += " baseline"
+	if len(rest) > 0 && strings.HasPrefix(rest[0], "+") {
+		limit, word := number(rest[0][1:])
+		if word || limit < 0 {
+			return nil, fmt.Errorf("%q: want a number or a duration behind the plus", rest[0])
+		}
+		e.limit = limit
+		e.value += " " + rest[0]
+		rest = rest[1:]
+	}
+	return rest, nil
 }
 
 // number reads a number, or a duration as its milliseconds, the unit of all
@@ -97,89 +128,25 @@ func (e *Expect) parseWhen(words []string) (err error) {
 	}
 }
 
-// Outcome is what became of an expectation.
-type Outcome struct {
-	OK     bool    `json:"ok"`
-	Text   string  `json:"text"`
-	Wanted string  `json:"wanted"`
-	Got    string  `json:"got"`
-	At     float64 `json:"at"` // seconds since the start, of the sample that decided
+// overall: the value is one figure of the whole span, and not one of each sample.
+// A p99 of a tenth of a second is that of five requests, and says nothing.
+func (e *Expect) overall() bool {
+	return e.gain || strings.HasPrefix(e.path, "load.") && strings.Count(e.path, ".") == 2
 }
 
-// judge watches one expectation during a run, sample by sample, and keeps none:
-// a run of an hour takes no more memory than one of a second.
-type judge struct {
-	Expect
-	base    map[string]load.Totals // at the start of the span
-	decided bool
-	outcome Outcome
-}
-
-// newJudge starts with the verdict of an expectation that was never looked at,
-// which is a failure: a check that did not run has not passed.
-func newJudge(e Expect) *judge {
-	return &judge{Expect: e, outcome: Outcome{Text: e.Text, Wanted: e.op + " " + e.value, Got: "never looked at"}}
-}
-
-// observe looks at a sample taken at t. last marks the one at the end.
-func (j *judge) observe(t time.Duration, sample *sample, last bool) {
-	// The totals at the beginning of the span, so that its figures are a difference.
-	if j.base == nil && t >= j.from {
-		j.base = sample.totals
-	}
-	switch j.when {
-	case atEnd: // once, when the load is over and its last request has been counted
-		if last {
-			j.decide(t, sample)
-		}
-	case within:
-		if !j.decided && t >= j.from && t <= j.to {
-			j.decide(t, sample)
-			j.decided = j.outcome.OK // go on looking until it holds
-		}
-	case during:
-		j.observeSpan(t, sample)
-	}
-}
-
-// observeSpan: figures of the load are judged once, over the whole span; all
-// others at every sample, until one does not hold.
-func (j *judge) observeSpan(t time.Duration, sample *sample) {
-	// A p99 of a tenth of a second is that of five requests, and says nothing; a
-	// state that held nine times of ten did not hold.
-	overall := strings.HasPrefix(j.path, "load.") && strings.Count(j.path, ".") == 2
-	switch {
-	case j.decided || t < j.from:
-	case overall && t >= j.to: // the first sample that has the whole span behind it
-		j.decide(t, sample)
-		j.decided = true
-	case !overall && t <= j.to:
-		j.decide(t, sample)
-		j.decided = !j.outcome.OK // the report shows the moment in which it broke, not the last one
-	}
-}
-
-// decide looks at the path and takes the sample's verdict. It may be called again,
-// and the last call counts.
-func (j *judge) decide(t time.Duration, s *sample) {
-	got := s.look(j.path, j.base)
-	j.outcome.Got, j.outcome.At = show(got), t.Seconds()
-	j.outcome.OK = j.holds(got)
-}
-
-// holds compares. A path that leads nowhere never holds, not even with "!=": a
-// typing error in a script must not pass for a result.
-func (j *judge) holds(got any) bool {
-	if text, ok := got.(string); ok || j.word {
-		equal := ok && text == j.value
-		return got != nil && (j.op == "=") == equal && (j.op == "=" || j.op == "!=")
+// holds compares with what is wanted now. A path that leads nowhere never holds,
+// not even with "!=": a typing error in a script must not pass for a result.
+func (e *Expect) holds(got any, wanted float64) bool {
+	if text, ok := got.(string); ok || e.word {
+		equal := ok && text == e.value
+		return got != nil && (e.op == "=") == equal && (e.op == "=" || e.op == "!=")
 	}
 	n, ok := got.(float64)
 	if !ok { // nothing at this path, or a whole object: neither is more or less than a number
 		return false
 	}
-	c := cmp.Compare(n, j.limit)
-	switch j.op {
+	c := cmp.Compare(n, wanted)
+	switch e.op {
 	case "=":
 		return c == 0
 	case "!=":

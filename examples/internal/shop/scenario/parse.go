@@ -2,17 +2,26 @@
 // must then be seen. The page, the command line, the README and the tests run
 // the same files.
 //
-//	line   = "load" rps | "at" time action | "expect" path op value [when]     # comment
-//	action = "fault" target kind… | "clear" target|"all" | "stop"|"start"|"restart" target | "load" rps
-//	kind   = latency=d [jitter=d] | error=p% [status=n] | blackhole[=p%], each with [path=prefix] [for=d]
+//	line   = "load" rps [operation=share…] | "needs" setting=value… | "at" time action | "expect" path op value [when]   # comment
+//	action = "fault" target kind… | "clear" target|"all" | "kill"|"stop"|"start"|"restart" target | "scale" service n
+//	       | "set" switch value | "load" rps | "shards" n | "buy" sku buyers stock | "send" topic body
+//	target = service | service-replica | caller">"callee | "broker" | "cache"
+//	kind   = latency=d [jitter=d] | error=p% [status=n] | blackhole[=p%] | reset=p% | drop=p% | refuse=p%
+//	       | crash=before|effect|answer | down | duplicate=n | reorder=n     each with [calls=a-b] [path=prefix] [for=d]
 //	op     = "=" "!=" "<" "<=" ">" ">="
-//	value  = number | duration | word
+//	value  = number | duration | word | number"x baseline" [+number|+duration]
 //	when   = "within" d "of" t | "during" a".."b | "at end" (default)
 //
 // A path leads into the document of GET /state. "within" needs one sample that
 // holds, "during" all of them, ten samples a second. The figures of the load,
 // load.OPERATION.X, are those of the span alone: what happened between a and b,
-// since t, or in the whole run.
+// since t, or in the whole run. A path with a plus in front, +cache.l1.loads, is
+// what a total has gained in the span. Baseline is the same figure over the time
+// before the first step, without the first second of a run. The end is when the
+// load has stopped and sagas have settled.
+//
+// "needs" names flags without which the script shows nothing, such as
+// saga=choreography.
 //
 // A language of its own, and a small one, because the same lines stand in a README
 // and are read by people who do not read Go. It has no variables and no loops: a
@@ -29,7 +38,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/load"
 )
 
 //go:embed *.txt
@@ -39,7 +48,9 @@ var files embed.FS
 type Script struct {
 	Name    string
 	Text    string
-	RPS     int // of the load from the start; 0 leaves it as it is
+	RPS     int               // of the load from the start; 0 leaves it as it is
+	Mix     load.Mix          // of the load; nil leaves it as it is
+	Needs   map[string]string // settings by flag name; nil is none
 	Steps   []Step
 	Expects []Expect
 }
@@ -50,15 +61,6 @@ type Step struct {
 	Line int
 	Text string
 	Do   Action
-}
-
-// Action is what a step does. Fault is set for "fault", RPS for "load", Target
-// for all others.
-type Action struct {
-	Verb   string
-	Target string
-	Fault  fault.Rule
-	RPS    int
 }
 
 // Names lists the scenarios that come with the shop.
@@ -110,7 +112,7 @@ func Parse(name, text string) (Script, error) {
 	}
 	// Stable, so that of two steps at one time the upper one is done first.
 	slices.SortStableFunc(s.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
-	return s, nil
+	return s, s.checkBaselines()
 }
 
 // parseLine reads one line. An unknown word is an error and never ignored: an
@@ -118,8 +120,9 @@ func Parse(name, text string) (Script, error) {
 func (s *Script) parseLine(number int, text string, words []string) (err error) {
 	switch words[0] {
 	case "load":
-		s.RPS, err = parseRPS(words[1:])
-		return err
+		return s.parseLoad(words[1:])
+	case "needs":
+		return s.parseNeeds(words[1:])
 	case "at":
 		step := Step{Line: number, Text: text}
 		if step.At, err = parseTime(words, 1); err != nil {
@@ -139,44 +142,54 @@ func (s *Script) parseLine(number int, text string, words []string) (err error) 
 		s.Expects = append(s.Expects, e)
 		return nil
 	default:
-		return fmt.Errorf("%q: want load, at or expect", words[0])
+		return fmt.Errorf("%q: want load, needs, at or expect", words[0])
 	}
 }
 
-func parseAction(words []string) (a Action, err error) {
+func (s *Script) parseLoad(words []string) (err error) {
+	if s.RPS, err = parseRPS(words[:min(1, len(words))]); err != nil || len(words) == 1 {
+		return err
+	}
+	s.Mix, err = load.ParseMix(words[1:])
+	return err
+}
+
+// settings are what a script may need, and the values that make a difference.
+var settings = map[string][]string{
+	"saga":  {"orchestration", "choreography"},
+	"mode":  {"micro", "monolith"},
+	"procs": {"true"},
+}
+
+func (s *Script) parseNeeds(words []string) error {
 	if len(words) == 0 {
-		return a, fmt.Errorf("want an action: fault, clear, stop, start, restart or load")
+		return fmt.Errorf("needs: want settings, such as saga=choreography")
 	}
-	a.Verb = words[0]
-	switch a.Verb {
-	case "fault":
-		if len(words) < 3 {
-			return a, fmt.Errorf("%q: want a target and a kind", a.Verb)
+	for _, word := range words {
+		name, value, _ := strings.Cut(word, "=")
+		if !slices.Contains(settings[name], value) {
+			return fmt.Errorf("%q: want saga=orchestration|choreography, mode=micro|monolith or procs=true", word)
 		}
-		a.Target = words[1]
-		a.Fault, err = fault.Parse(words[1], words[2:])
-		return a, err
-	case "clear", "stop", "start", "restart": // whether the target exists is known to whoever runs the script
-		if len(words) != 2 {
-			return a, fmt.Errorf("%q: want one target", a.Verb)
+		if s.Needs == nil {
+			s.Needs = map[string]string{}
 		}
-		a.Target = words[1]
-		return a, nil
-	case "load":
-		a.RPS, err = parseRPS(words[1:])
-		return a, err
-	default:
-		return a, fmt.Errorf("%q: want fault, clear, stop, start, restart or load", a.Verb)
+		s.Needs[name] = value
 	}
+	return nil
 }
 
 func parseRPS(words []string) (int, error) {
 	if len(words) != 1 {
 		return 0, fmt.Errorf("load: want one number of requests per second")
 	}
-	n, err := strconv.Atoi(words[0])
-	if err != nil || n < 1 || n > 2000 {
-		return 0, fmt.Errorf("%q: want a number from 1 to 2000", words[0])
+	return parseCount(words[0], 1, 2000)
+}
+
+// parseCount reads a whole number.
+func parseCount(word string, least, most int) (int, error) {
+	n, err := strconv.Atoi(word)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%q: want a number from %d to %d", word, least, most)
 	}
 	return n, nil
 }
@@ -191,6 +204,30 @@ func parseTime(words []string, i int) (time.Duration, error) {
 		return 0, fmt.Errorf("%q: want a time, such as 5s", words[i])
 	}
 	return d, nil
+}
+
+// checkBaselines: what is compared with a baseline needs one.
+func (s Script) checkBaselines() error {
+	for _, e := range s.Expects {
+		if e.factor > 0 && (len(s.Steps) == 0 || s.Steps[0].At == 0) {
+			return fmt.Errorf("%s, line %d: there is no time before the first step, so no baseline", s.Name, e.Line)
+		}
+	}
+	return nil
+}
+
+// baseline is the span that figures are compared with: the time before the first
+// step. The first second is left out where that leaves anything, since connections
+// are made and caches filled in it.
+func (s Script) baseline() (from, to time.Duration) {
+	if len(s.Steps) == 0 {
+		return 0, 0
+	}
+	to = s.Steps[0].At
+	if to > time.Second {
+		from = time.Second
+	}
+	return from, to
 }
 
 // Length is the time after which everything in the script has happened and can

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 )
 
 // contextKey keeps this package's values apart from those of others.
@@ -38,6 +40,7 @@ func logger(ctx context.Context) *slog.Logger {
 // remaining time is looked at: a server that hangs does not hang up politely
 // when its caller's time is over.
 func (n *Node) chain(h http.Handler) http.Handler {
+	h = n.holdUntilReady(h)
 	h = n.limitTime(h)
 	h = n.injectFaults(h)
 	h = n.observe(h) // outside of faults, so that they show in the figures
@@ -62,11 +65,13 @@ func (n *Node) observe(next http.Handler) http.Handler {
 		if !quiet(r) {
 			n.requests.Add(1)
 		}
+		endSpan := n.traceEntry(r)
 		// One defer for all of it: a cut connection leaves by a panic as well, and
 		// must be counted like an answer.
 		defer func() {
 			n.inflight.Add(-1)
 			v := recover()
+			endSpan(sw)
 			if (v != nil || sw.status >= 500) && !quiet(r) {
 				n.errors.Add(1)
 			}
@@ -79,7 +84,7 @@ func (n *Node) observe(next http.Handler) http.Handler {
 // quiet requests are the shop's own and would blur the figures of a service: one
 // that nobody calls would still seem to be at work.
 func quiet(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats"
+	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats" || r.URL.Path == "/log"
 }
 
 // afterPanic answers a request whose handler has panicked with a 500, or goes
@@ -118,25 +123,42 @@ func (n *Node) limitTime(next http.Handler) http.Handler {
 	})
 }
 
-// injectFaults lets the rules in force act on everything but control's own path.
+// holdUntilReady keeps requests back while the node starts, within their time.
+func (n *Node) holdUntilReady(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !quiet(r) {
+			select {
+			case <-n.open:
+			case <-r.Context().Done():
+				p := NewProblem(http.StatusServiceUnavailable, "not-ready", "waits for "+n.waitsFor())
+				p.RetryAfter = time.Second
+				WriteProblem(w, r, p)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// injectFaults lets the rules in force act on everything but control's requests:
+// what is broken is what clients and callers meet, and whoever watches from outside
+// must see what becomes of it. A service that is stopped does not answer him either.
 func (n *Node) injectFaults(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/_control/") {
+		if strings.HasPrefix(r.URL.Path, "/_control/") || SecretMatches(r, n.config.Secret) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		injected, err := n.faults.Apply(w, r)
-		switch {
-		case err != nil:
-			panic(http.ErrAbortHandler) // cut, without a byte of answer
-		case injected != nil:
-			p := NewProblem(injected.Status, "injected", "an error on purpose: "+injected.Rule)
-			p.Fault = injected.Rule
-			WriteProblem(w, r, p)
-		default:
-			next.ServeHTTP(w, r)
-		}
+		n.faults.Serve(w, r, next, WriteInjected)
 	})
+}
+
+// WriteInjected answers with an error on purpose, and says so: chaos is never
+// taken for a bug.
+func WriteInjected(w http.ResponseWriter, r *http.Request, i fault.Injected) {
+	p := NewProblem(i.Status, "injected", "an error on purpose: "+i.Rule)
+	p.Fault = i.Rule
+	WriteProblem(w, r, p)
 }
 
 // statusWriter remembers the status. Unwrap lets http.ResponseController reach

@@ -3,16 +3,19 @@ package wire
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/keelson-go/keelson/breaker"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/retry"
 )
 
@@ -22,22 +25,24 @@ const maxAnswer = 1 << 20
 
 var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 
-// Client calls one callee on behalf of one service. It owns the breaker and the
-// retry policies of that edge. Safe for concurrent use; Node.Client makes it.
+// Client calls one callee on behalf of one service. It owns the retry policies of
+// that edge, and a breaker for each instance of the callee. Safe for concurrent use;
+// Node.Client makes it.
 //
 // One breaker per edge, and none for the callee as a whole: orders may reach users
-// while the gateway does not. One budget for both policies, because what a callee
+// while the gateway does not. One budget for all policies, because what a callee
 // in trouble suffers from is their sum.
 type Client struct {
-	callee    string
-	base      string // such as http://127.0.0.1:3000
-	transport *http.Transport
-	breaker   *breaker.Breaker
-	safe      retry.Policy // for requests that may be sent twice
-	once      retry.Policy // for the others: again only if nothing was sent
-	budget    *retry.TokenBudget
-	requests  atomic.Uint64
-	attempts  atomic.Uint64
+	node     *Node
+	callee   string
+	balancer balancer
+	safe     retry.Policy // for requests that may be sent twice
+	once     retry.Policy // for the others: again only if nothing was sent
+	safeFree retry.Policy // the same two without a budget
+	onceFree retry.Policy
+	budget   *retry.TokenBudget
+	requests atomic.Uint64
+	attempts atomic.Uint64
 }
 
 // Request is one call. Path includes the query.
@@ -45,6 +50,7 @@ type Request struct {
 	Method, Path string
 	Header       http.Header // copied; may be nil
 	Body         []byte
+	Once         bool // one try: somebody further out counts and repeats
 }
 
 // Response is a whole answer, read to its end. No body is left to close, and no
@@ -53,6 +59,16 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
+}
+
+// Detail is what a problem document says went wrong; the status in words where the
+// answer is none.
+func (r *Response) Detail() string {
+	var p Problem
+	if json.Unmarshal(r.Body, &p) == nil && p.Detail != "" {
+		return p.Detail
+	}
+	return http.StatusText(r.Status)
 }
 
 // StatusError is an answer that stands for trouble at the callee: 429 or 5xx.
@@ -109,24 +125,106 @@ func nothingSent(err error) bool {
 // callers in a hurry would otherwise shut it off for all.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	c.requests.Add(1)
-	policy := &c.once
-	if idempotent(r) {
-		policy = &c.safe
-	}
+	policy := c.policy(r)
 	// Retry is outside and the breaker inside, so that every try is judged. The
 	// other way round the breaker would see one failure for three tries, and the
 	// tries after its opening would go on.
 	n := 0
-	return retry.Do(ctx, policy, func(ctx context.Context) (*Response, error) {
+	var last *instance
+	try := func(ctx context.Context) (*Response, error) {
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= hop {
 			return nil, retry.Permanent(context.DeadlineExceeded)
 		}
 		n++
-		return breaker.Do(ctx, c.breaker, func(ctx context.Context) (*Response, error) {
-			c.attempts.Add(1)
-			return c.try(ctx, r, n)
+		to := c.balancer.pick(last) // another one than last time, if there is one
+		if to == nil {
+			return nil, retry.Permanent(fmt.Errorf("nobody is known as %s", c.callee))
+		}
+		last = to
+		to.inflight.Add(1)
+		defer to.inflight.Add(-1)
+		path, _, _ := strings.Cut(r.Path, "?")
+		end := c.node.span(ctx, to.Name+" "+r.Method+" "+path, n)
+		answer, err := c.guarded(ctx, to, func(ctx context.Context) (*Response, error) {
+			answer, err := to.try(ctx, r, n)
+			if !nothingSent(err) {
+				c.attempts.Add(1) // one that reached the callee
+				to.answered.Store(time.Now().UnixNano())
+			}
+			return answer, err
 		})
-	})
+		end(answer, err)
+		return answer, err
+	}
+	if r.Once || !c.node.On("retries", true) {
+		return try(ctx)
+	}
+	return retry.Do(ctx, policy, func(ctx context.Context) (*Response, error) { return c.bridge(ctx, try) })
+}
+
+// bridge makes a try, and makes it again while the connection is refused: nothing has
+// been sent, so nothing is repeated, and a service that is being restarted is there in
+// a moment. It costs no budget. What is refused for longer is an outage.
+func (c *Client) bridge(ctx context.Context, try func(context.Context) (*Response, error)) (*Response, error) {
+	begin := time.Now()
+	for {
+		answer, err := try(ctx)
+		if !nothingSent(err) || time.Since(begin) > gap {
+			return answer, err
+		}
+		if len(c.balancer.instances()) < 2 { // else another one is asked at once
+			sleep(ctx, gap/20)
+		}
+		if deadline, ok := ctx.Deadline(); ctx.Err() != nil || ok && time.Until(deadline) <= hop {
+			return answer, err
+		}
+	}
+}
+
+// gap is how long a service may be away at a restart: as long as it may drain.
+const gap = time.Second
+
+// judge is classify for one instance: that it refuses connections is no failure while
+// that may still be a restart.
+func (i *instance) judge(err error, o breaker.Outcome) breaker.Outcome {
+	if nothingSent(err) && time.Since(time.Unix(0, i.answered.Load())) < gap {
+		return breaker.Ignored
+	}
+	return classify(err, o)
+}
+
+// guarded makes a try through the instance's breaker. With the switch off there is
+// none, but for its time limit: without that a try would last as long as its caller.
+func (c *Client) guarded(ctx context.Context, to *instance, try func(context.Context) (*Response, error)) (*Response, error) {
+	if c.node.On("breakers", true) {
+		return breaker.Do(ctx, to.breaker, try)
+	}
+	ctx, cancel := context.WithTimeout(ctx, to.limit)
+	defer cancel()
+	return try(ctx)
+}
+
+// policy is how r may be repeated.
+func (c *Client) policy(r Request) *retry.Policy {
+	once, safe := &c.once, &c.safe
+	if !c.node.On("budget", true) || c.node.Sabotaged("no-budget") {
+		once, safe = &c.onceFree, &c.safeFree
+	}
+	if idempotent(r) {
+		return safe
+	}
+	return once
+}
+
+// Available reports whether a call would be let through: it is false while the
+// breakers of all instances are open.
+func (c *Client) Available() bool {
+	for _, i := range c.balancer.instances() {
+		if i.breaker.State() != breaker.Open {
+			return true
+		}
+	}
+	return false
 }
 
 // idempotent reports whether r may be sent twice: by its method, or because a
@@ -145,11 +243,14 @@ func idempotent(r Request) bool {
 //
 // It uses the transport and no http.Client: redirects are not followed behind the
 // gateway's back, and there are no cookies.
-func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
-	req, err := http.NewRequestWithContext(ctx, r.Method, c.base+r.Path, bytes.NewReader(r.Body))
+func (i *instance) try(ctx context.Context, r Request, n int) (*Response, error) {
+	req, err := http.NewRequestWithContext(ctx, r.Method, i.URL+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, retry.Permanent(err)
 	}
+	// Without it the transport cannot send the body again, which it would do by itself
+	// for a request that bears an Idempotency-Key: one layer retries, and that is ours.
+	req.GetBody = nil
 	if r.Header != nil { // a copy, since another try may come
 		req.Header = r.Header.Clone()
 	}
@@ -160,8 +261,9 @@ func (c *Client) try(ctx context.Context, r Request, n int) (*Response, error) {
 		req.Header.Set(HeaderTimeout, strconv.FormatInt(left.Milliseconds(), 10))
 	}
 	req.Header.Set(HeaderAttempt, strconv.Itoa(n))
+	req.Header.Set(fault.HeaderCaller, i.caller)
 	setIf(req.Header, HeaderTrace, TraceID(ctx))
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := i.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

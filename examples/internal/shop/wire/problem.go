@@ -19,6 +19,10 @@ const (
 	HeaderGaveUp  = "X-Gave-Up"     // on an answer: the callee that was given up; do not retry
 	HeaderFault   = "X-Fault"       // on an answer: the fault rule that made it
 	HeaderSecret  = "X-Shop-Secret" // the secret of this run, for control alone
+
+	HeaderSagaCall = "X-Saga-Call" // the call of a saga that a request belongs to, in its text form
+	HeaderUser     = "X-User-Id"   // who asks, by the gateway's word
+	HeaderRole     = "X-Role"      // "customer" or "operator"; none is a service of the shop
 )
 
 // Problem is an error answer, application/problem+json of RFC 9457. As an error
@@ -55,6 +59,19 @@ func Unavailable(callee string, err error) *Problem {
 	p.RetryAfter, p.GaveUp = max(retryAfter(err), time.Second), callee
 	return p
 }
+
+// Owns returns a 403 unless the one who asks may see what belongs to user. The
+// gateway alone knows who asks, and services alone know what belongs to whom.
+func Owns(r *http.Request, user int) error {
+	if role := r.Header.Get(HeaderRole); role == "" || role == "operator" || r.Header.Get(HeaderUser) == strconv.Itoa(user) {
+		return nil
+	}
+	return NewProblem(http.StatusForbidden, "forbidden", "this belongs to somebody else")
+}
+
+// SessionKey is the name of a session in L2, by which users tells the gateway that it
+// has ended.
+func SessionKey(sid string) string { return "session/" + sid }
 
 // retryAfter asks err's tree when to come back, by behaviour rather than by
 // type: a breaker's rejection, a given-up retry and an HTTP answer all tell.
@@ -113,6 +130,12 @@ func Handler(fn func(http.ResponseWriter, *http.Request) error) http.Handler {
 			return
 		}
 		if p, ok := errors.AsType[*Problem](err); ok {
+			WriteProblem(w, r, p)
+			return
+		}
+		if r.Context().Err() != nil { // the time is over, or the caller has left: nobody's bug
+			p := NewProblem(http.StatusServiceUnavailable, "late", "this took longer than the caller's time")
+			p.RetryAfter = time.Second
 			WriteProblem(w, r, p)
 			return
 		}

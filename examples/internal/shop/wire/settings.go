@@ -20,6 +20,12 @@ type Settings struct {
 	MinCalls    int           // with fewer calls in the window it does not
 	Window      time.Duration // the window over which a breaker counts
 	OpenFor     time.Duration // how long it refuses before it probes; constant
+
+	SagaDeadline time.Duration // an order that is not shipped by then is given up
+	Lease        time.Duration // who coordinates sagas is taken for dead after so much silence
+	MaxOrders    int           // that are on their way; beyond it new ones are refused. Zero means 1000.
+
+	QueryTTL, LocalTTL, SharedTTL time.Duration // of the query cache, of L1 and of L2
 }
 
 // hop is what each hop keeps back of the remaining time for its own answer.
@@ -37,6 +43,13 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("settings: composite %v must exceed %d tries of %v with their pauses (%v)", s.Composite, s.Attempts, s.PerTry, inner)
 	case s.Deadline <= s.Composite+hop:
 		return fmt.Errorf("settings: deadline %v must exceed composite %v", s.Deadline, s.Composite)
+	case s.SagaDeadline <= s.Deadline+s.OpenFor:
+		// Shorter, and no order would outlive the shortest outage of payments.
+		return fmt.Errorf("settings: saga deadline %v must exceed deadline %v and open for %v", s.SagaDeadline, s.Deadline, s.OpenFor)
+	case s.Lease <= s.PerTry:
+		return fmt.Errorf("settings: lease %v must exceed per try %v", s.Lease, s.PerTry)
+	case s.QueryTTL <= 0 || s.LocalTTL < s.QueryTTL || s.SharedTTL < s.LocalTTL:
+		return fmt.Errorf("settings: lives of query cache %v, L1 %v and L2 %v must be positive and grow", s.QueryTTL, s.LocalTTL, s.SharedTTL)
 	case s.OpenFor < s.PerTry: // a probe may take as long as any other try
 		return fmt.Errorf("settings: open for %v is shorter than one try (%v): probes would overlap", s.OpenFor, s.PerTry)
 	}

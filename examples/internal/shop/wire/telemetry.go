@@ -14,9 +14,9 @@ import (
 )
 
 // Record is one line of telemetry. Data depends on Kind: a BreakerEvent, a
-// RetryEvent, or the service's Stats.
+// RetryEvent, the service's Stats, or what a service has told by Node.Tell.
 type Record struct {
-	Kind    string          `json:"kind"` // "breaker" "retry" "stats"
+	Kind    string          `json:"kind"` // "breaker" "retry" "stats" "saga" "event"
 	Service string          `json:"service"`
 	At      time.Time       `json:"at"`
 	Data    json.RawMessage `json:"data"`
@@ -54,6 +54,7 @@ type Stats struct {
 	Dropped  uint64                     `json:"dropped"` // telemetry records
 	Breakers map[string]json.RawMessage `json:"breakers"`
 	Retry    map[string]RetryStats      `json:"retry"`
+	Sections map[string]json.RawMessage `json:"sections,omitempty"` // what the service tells besides, such as sagas and lag
 }
 
 // RetryStats counts the calls of one client: what was asked for, and how many
@@ -83,6 +84,24 @@ type telemetry struct {
 	mu      sync.Mutex
 	records []Record
 	dropped uint64
+
+	last     []byte // the statistics that were told last, and when
+	lastTold time.Time
+}
+
+// retell is how often statistics are told that have not changed: most services do
+// nothing most of the time, and the collector knows what it was told.
+const retell = time.Second
+
+// addStats records the statistics, if they are news.
+func (t *telemetry) addStats() {
+	s := t.stats()
+	raw, err := json.Marshal(s)
+	if err == nil && bytes.Equal(raw, t.last) && time.Since(t.lastTold) < retell {
+		return
+	}
+	t.last, t.lastTold = raw, time.Now()
+	t.add("stats", t.lastTold, json.RawMessage(raw))
 }
 
 // add records data; on a nil t it does nothing, which is a node without a
@@ -136,7 +155,7 @@ func (t *telemetry) run(ctx context.Context) {
 // push sends what there is, in batches: while the collector is gone each round
 // tries one small batch, not all that has gathered.
 func (t *telemetry) push(ctx context.Context) {
-	t.add("stats", time.Now(), t.stats())
+	t.addStats()
 	for {
 		batch := t.take()
 		if len(batch) == 0 {

@@ -66,6 +66,7 @@ func settings() wire.Settings {
 	return wire.Settings{
 		PerTry: 300 * time.Millisecond, Composite: 1200 * time.Millisecond, Deadline: 3 * time.Second, Attempts: 3,
 		Pause: 25 * time.Millisecond, FailureRate: 0.5, MinCalls: 10, Window: 2 * time.Second, OpenFor: 2 * time.Second,
+		SagaDeadline: 20 * time.Second, Lease: 2 * time.Second, QueryTTL: time.Second, LocalTTL: 5 * time.Second, SharedTTL: time.Minute,
 	}
 }
 
@@ -80,6 +81,9 @@ func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 		"5 tries":                 func(s *wire.Settings) { s.Attempts = 5 },
 		"pauses (1.8s)":           func(s *wire.Settings) { s.Pause = 300 * time.Millisecond },
 		"deadline 1s must exceed": func(s *wire.Settings) { s.Deadline = time.Second },
+		"saga deadline 5s":        func(s *wire.Settings) { s.SagaDeadline = 5 * time.Second },
+		"lives of query":          func(s *wire.Settings) { s.LocalTTL = time.Millisecond },
+		"lease 300ms":             func(s *wire.Settings) { s.Lease = 300 * time.Millisecond },
 		"probes would overlap":    func(s *wire.Settings) { s.OpenFor = 100 * time.Millisecond },
 		"FailureRate":             func(s *wire.Settings) { s.FailureRate = 2 },
 	} {
@@ -110,7 +114,7 @@ func pair(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, c *wir
 		network := &wire.Pipe{}
 		callee := serve(t, network, handler)
 		caller := wire.NewNode(wire.Config{
-			Name: "caller", Network: network, Settings: settings(), Peers: map[string]string{"callee": "http://127.0.0.1:3000"},
+			Name: "caller", Network: network, Settings: settings(), Peers: map[string][]wire.Instance{"callee": {{Name: "callee", URL: "http://127.0.0.1:3000"}}},
 		})
 		c := caller.Client("callee", false)
 		ln, err := network.Listen("127.0.0.1:3001")
@@ -221,7 +225,10 @@ func TestTelemetryIsBoundedAndCatchesUp(t *testing.T) {
 		ln, err := network.Listen("127.0.0.1:3000")
 		require.NoError(t, err)
 		n.Serve(ln, http.NewServeMux())
-		time.Sleep(200 * time.Second) // 2000 snapshots, ten a second
+		for range 2000 {
+			n.Tell("event", nil)
+		}
+		time.Sleep(50 * time.Millisecond)
 		assert.InDelta(t, 2000-1024, float64(n.Stats().Dropped), 2)
 
 		var records, wrong int

@@ -1,34 +1,28 @@
-// The charts: three views of the same minute, one above the other, with the
-// faults shaded through all of them and one cursor. Latency is on a logarithmic
-// scale: what matters lies between one millisecond and one second, and on a linear
-// scale the outage would be a tower and all else the ground.
+// P10: two views of the same minute, one above the other, with the faults shaded
+// through both and one cursor. Latency is on a logarithmic scale: what matters lies
+// between one millisecond and one second, and on a linear scale the outage would be a
+// tower and all else the ground. The ghost is what the run before took at the same
+// moment of its script.
 import { colour, forgetColours, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
 
 /* global uPlot */
 
-const HEIGHT = 84;
-const BREAKER = "orders/users";
+const HEIGHT = 92;
 
 // Each chart: its series from bottom to top, and how a point gives their values.
 const CHARTS = [
   {
     plot: "c-orders", readout: "r-orders", stacked: true, unit: "/s",
-    series: [["taken", "ok"], ["refused: not now", "refused"], ["failed", "failed"]],
-    values: (p) => [p.ops.order.ok, p.ops.order.refused, p.ops.order.failed],
+    series: [["taken", "ok"], ["taken, pending", "fallback"], ["refused: not now", "refused"], ["failed", "failed"]], ghost: "the run before",
+    values: (p) => [p.ops.order.ok, p.ops.order.fallback, p.ops.order.refused, p.ops.order.failed],
   },
   {
-    plot: "c-latency", readout: "r-latency", log: true, unit: " ms",
-    series: [["slowest 1 %", "p99"], ["median", "p50"]],
-    values: (p) => [p.ops.order.p99, p.ops.order.p50],
-  },
-  {
-    plot: "c-calls", readout: "r-calls", stacked: true, unit: "/s", axis: true,
-    series: [["answered", "ok"], ["failed", "failed"], ["refused", "refused"]],
-    more: [["tries per call", (p) => (p.breakers[BREAKER]?.tries ?? 0).toFixed(2)]],
-    values: (p) => { const b = p.breakers[BREAKER]; return b ? [b.passed, b.failed, b.rejected] : [null, null, null]; },
+    plot: "c-latency", readout: "r-latency", log: true, unit: " ms", axis: true,
+    series: [["order, slowest 1 %", "p99"], ["order, median", "p50"], ["browse, slowest 1 %", "browse"]],
+    values: (p) => [p.ops.order.p99, p.ops.order.p50, p.ops.browse.p99],
   },
 ];
-const INK = { ok: "--ok-fill", refused: "--refused-fill", failed: "--open-fill", p99: "--accent", p50: "--soft" };
+const INK = { ok: "--ok-fill", fallback: "--half-fill", refused: "--refused-fill", failed: "--open-fill", p99: "--accent", p50: "--soft", browse: "--ok-fill", ghost: "--text" };
 
 export function createCharts() {
   let spans = [];
@@ -49,7 +43,7 @@ export function createCharts() {
       spans = store.spans();
       const points = store.points.filter((p) => p.at >= from - 1000);
       for (const { spec, plot } of charts) {
-        plot.setData(table(spec, points), false);
+        plot.setData(table(spec, points, store), false);
         plot.setScale("x", { min: from / 1000, max: to / 1000 });
       }
       const last = store.last();
@@ -60,8 +54,9 @@ export function createCharts() {
 }
 
 // table turns points into uPlot's columns; stacked series are summed from below.
-function table(spec, points) {
+function table(spec, points, store) {
   const columns = [points.map((p) => p.at / 1000), ...spec.series.map(() => [])];
+  if (spec.ghost) columns.push(points.map((p) => store.past(p)));
   for (const p of points) {
     let sum = 0;
     spec.values(p).forEach((v, i) => {
@@ -84,6 +79,7 @@ function create(spec, spans) {
       fill: spec.stacked && i === 0 ? ink + "c8" : undefined,
     };
   });
+  if (spec.ghost) series.push({ label: spec.ghost, stroke: colour(INK.ghost), width: 1.5, dash: [4, 4], points: { show: false }, spanGaps: false });
   const bands = spec.stacked
     ? spec.series.slice(1).map(([, key], i) => ({ series: [i + 2, i + 1], fill: colour(INK[key]) + "c8" }))
     : [];
@@ -102,7 +98,7 @@ function create(spec, spans) {
     ],
     series: [{}, ...series], bands,
     hooks: { drawClear: [(u) => shade(u, spans())] },
-  }, [[0], ...spec.series.map(() => [null])], document.getElementById(spec.plot));
+  }, [[0], ...series.map(() => [null])], document.getElementById(spec.plot));
 }
 
 function clock(_, ticks) {
@@ -138,16 +134,9 @@ function createReadout(spec) {
     list.append(dt, dd);
     return dd;
   });
-  const more = (spec.more ?? []).map(([label, read]) => {
-    const dt = document.createElement("dt"), dd = document.createElement("dd");
-    dt.textContent = label;
-    list.append(dt, dd);
-    return (point) => { dd.textContent = read(point); };
-  });
   return (point) => {
     spec.values(point).forEach((v, i) => {
       cells[i].textContent = v == null ? "–" : `${v < 10 && spec.log ? v.toFixed(1) : Math.round(v)}${spec.unit}`;
     });
-    for (const m of more) m(point);
   };
 }

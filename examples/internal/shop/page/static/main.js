@@ -1,53 +1,61 @@
 // The page is a view of one stream: a snapshot to begin with, then changes.
 // Each panel gets the store and reads what it shows; none talks to another.
+import { byID, put } from "./dom.js";
 import { connect } from "./stream.js";
 import { Store } from "./store.js";
 import { drawStory } from "./story.js";
+import { createLamps } from "./lamps.js";
 import { createMap } from "./map.js";
-import { createLanes } from "./lanes.js";
+import { createBreakers } from "./breakers.js";
 import { createCharts } from "./charts.js";
+import { createRetry } from "./retry.js";
+import { createSagas } from "./sagas.js";
+import { createEvents } from "./events.js";
+import { createCache } from "./cache.js";
+import { createTraces } from "./traces.js";
+import { createScenarios, createSwitches } from "./scenarios.js";
 import { createControls } from "./controls.js";
 import { createLog } from "./log.js";
 import { startTheme } from "./theme.js";
 
 const store = new Store();
-const panels = {
-  map: createMap(document.getElementById("map")),
-  lanes: createLanes(),
-  charts: createCharts(),
-  controls: createControls(store),
-  log: createLog(document.getElementById("log")),
-};
-const span = document.getElementById("span");
-const title = document.getElementById("time-title");
-span.addEventListener("change", () => {
-  title.textContent = span.value === "60" ? "The last minute" : "The last two minutes";
-  drawTime();
-});
+const scenarios = createScenarios();
+const controls = createControls(store, scenarios.button);
+const breakers = createBreakers();
+const charts = createCharts();
+const log = createLog(byID("log"));
+const panels = [
+  { draw: drawStory }, createLamps(), createMap(byID("map"), controls.select), breakers, createRetry(), createSagas(),
+  createEvents(), createCache(), createTraces(), scenarios, createSwitches(), controls,
+];
+const span = byID("span");
+span.addEventListener("change", drawTime);
 
 function drawTime() {
+  if (!store.state) return;
   const to = store.now();
   const from = to - Number(span.value) * 1000;
-  panels.lanes.draw(store, from, to);
-  panels.charts.draw(store, from, to);
+  breakers.drawTime(store, from, to);
+  charts.draw(store, from, to);
 }
 
 const tagline = document.querySelector(".tagline");
 
 function drawState() {
-  const { sabotage } = store.state;
-  if (sabotage) tagline.textContent = `Broken on purpose: ${sabotage}`;
-  drawStory(store);
-  panels.map.draw(store);
-  panels.controls.draw(store);
+  const { sabotage, telemetry } = store.state;
+  if (sabotage) put(tagline, `Broken on purpose: ${sabotage}`);
+  put(byID("dropped"), telemetry.dropped > 0 ? `${telemetry.dropped} records of telemetry dropped` : "");
+  for (const p of panels) p.draw(store);
 }
 
-startTheme(() => { panels.charts.restyle(); drawTime(); });
+startTheme(() => { charts.restyle(); drawTime(); });
+
+const each = (add) => (records) => { for (const r of records) add(r); };
 
 connect("events", {
   snapshot(data) {
     store.reset(data);
-    panels.log.reset(store.news);
+    log.reset(store.news);
     drawState();
     drawTime();
   },
@@ -60,7 +68,10 @@ connect("events", {
     drawTime();
   },
   breaker(data) { store.addMove(data); },
+  sagas: each((r) => store.addSaga(r)),
+  spans: each((r) => store.addSpan(r)),
+  events: each((r) => store.addEvent(r)),
   log(data) {
-    if (store.addNews(data)) panels.log.add(data);
+    if (store.addNews(data)) log.add(data);
   },
 });

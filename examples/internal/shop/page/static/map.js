@@ -1,21 +1,18 @@
-// The map: services, and the calls between them with their breakers. Built once
-// and then only changed: an SVG that is made anew ten times a second loses the
-// phase of its moving dots, and the reader his place.
+// P1: services, and the calls between them with their breakers. Nodes and edges are
+// made when they first appear and then only changed: an SVG that is made anew ten
+// times a second loses the phase of its moving dots, and the reader his place.
+import { serviceOf } from "./store.js";
+
 const NS = "http://www.w3.org/2000/svg";
 
-const NODES = {
-  load: { x: 80, y: 98, label: "clients" },
-  gateway: { x: 320, y: 98, label: "gateway" },
-  orders: { x: 620, y: 36, label: "orders" },
-  users: { x: 876, y: 158, label: "users" },
+const PLACES = {
+  clients: [70, 130], gateway: [236, 130], orders: [452, 60], products: [660, 176], users: [660, 268],
+  payments: [872, 40], inventory: [872, 112], shipping: [872, 184], mailer: [872, 256],
+  registry: [236, 276], broker: [452, 276], cache: [452, 212],
 };
-const EDGES = [
-  { from: "load", to: "gateway" },
-  { from: "gateway", to: "orders", breaker: "gateway/orders", at: 0.5 },
-  { from: "gateway", to: "users", breaker: "gateway/users", at: 0.5 },
-  { from: "orders", to: "users", breaker: "orders/users", at: 0.48 },
-];
-const W = 130, H = 58;
+const W = 126, H = 50;
+const GLYPHS = { closed: "●", open: "⊘ open", "half-open": "◐ half-open" };
+const FAULTS = { latency: "too slow", error: "errors", blackhole: "black hole", stopped: "stopped", drop: "loses answers", refuse: "refuses", reset: "resets", down: "cut off" };
 
 function element(parent, name, attributes = {}) {
   const e = document.createElementNS(NS, name);
@@ -24,78 +21,84 @@ function element(parent, name, attributes = {}) {
   return e;
 }
 
-export function createMap(svg) {
-  const edges = EDGES.map((e) => drawEdge(svg, e));
-  const nodes = Object.fromEntries(Object.entries(NODES).map(([name, n]) => [name, drawNode(svg, n)]));
+export function createMap(svg, select) {
+  const lines = element(svg, "g"), boxes = element(svg, "g"), pills = element(svg, "g");
+  const edges = new Map(), nodes = new Map();
+  const entry = drawEdge(lines, pills, "clients", "gateway");
+  nodes.set("clients", drawNode(boxes, "clients"));
   return {
     draw(store) {
       const point = store.last();
-      for (const e of edges) updateEdge(e, store, point);
-      for (const [name, n] of Object.entries(nodes)) updateNode(n, name, store, point);
+      const services = new Map();
+      for (const [replica, s] of Object.entries(store.state.services)) {
+        const name = serviceOf(replica);
+        services.set(name, [...(services.get(name) ?? []), { replica, ...s }]);
+      }
+      for (const [name, replicas] of services) {
+        if (!nodes.has(name)) nodes.set(name, drawNode(boxes, name, select));
+        updateNode(nodes.get(name), name, replicas, store, point);
+      }
+      for (const [key, e] of store.edges()) {
+        if (!edges.has(key)) edges.set(key, drawEdge(lines, pills, e.from, e.to));
+        updateEdge(edges.get(key), e.state, e.through, e.rejected, e.instances > 1 ? ` ${e.instances - e.open}/${e.instances}` : "");
+      }
+      updateEdge(entry, "closed", store.state.load.rps, 0, "");
+      nodes.get("clients").sub.textContent = "open loop";
     },
   };
 }
 
-function drawNode(svg, { x, y, label }) {
-  const g = element(svg, "g", { class: "node" });
-  element(g, "rect", { x: x - W / 2, y: y - H / 2, width: W, height: H, rx: 10 });
-  element(g, "text", { x, y: y - 3 }).textContent = label;
-  const sub = element(g, "text", { x, y: y + 16, class: "sub" });
+function place(name) { return PLACES[name] ?? [660, 40]; }
+
+function drawNode(parent, name, select) {
+  const [x, y] = place(name);
+  const g = element(parent, "g", { class: "node", ...(select && { tabindex: 0, role: "button", "aria-label": `break ${name}` }) });
+  element(g, "rect", { x: x - W / 2, y: y - H / 2, width: W, height: H, rx: 9 });
+  element(g, "text", { x, y: y - 3 }).textContent = name;
+  const sub = element(g, "text", { x, y: y + 15, class: "sub" });
+  if (select) {
+    g.addEventListener("click", () => select(name));
+    g.addEventListener("keydown", (e) => {
+      if (e.key !== "Enter" && e.key !== " ") return;
+      e.preventDefault();
+      select(name);
+    });
+  }
   return { g, sub };
 }
 
-function drawEdge(svg, edge) {
-  const a = NODES[edge.from], b = NODES[edge.to];
-  const d = `M${a.x} ${a.y}L${b.x} ${b.y}`;
-  const line = element(svg, "path", { d, class: "edge" });
-  const flow = element(svg, "path", { d, class: "flow" });
-  if (!edge.breaker) {
-    const rate = element(svg, "text", { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 - 12, class: "rate" });
-    return { edge, line, flow, rate };
-  }
-  const x = a.x + (b.x - a.x) * edge.at, y = a.y + (b.y - a.y) * edge.at;
-  const pill = element(svg, "g", { class: "pill" });
-  element(pill, "rect", { x: x - 52, y: y - 13, width: 104, height: 26, rx: 13 });
-  const word = element(pill, "text", { x, y: y + 4 });
-  const rate = element(svg, "text", { x, y: y + 29, class: "rate" });
-  return { edge, line, flow, pill, word, rate };
+// drawEdge ends a line at the boxes, and puts its rate where it has room.
+function drawEdge(lines, pills, from, to) {
+  const [ax, ay] = place(from), [bx, by] = place(to);
+  const d = `M${ax + W / 2} ${ay}L${bx - W / 2} ${by}`;
+  const line = element(lines, "path", { d, class: "edge" });
+  const flow = element(lines, "path", { d, class: "flow" });
+  const t = bx - ax > 300 ? 0.72 : 0.5;
+  const x = ax + W / 2 + (bx - ax - W) * t, y = ay + (by - ay) * t;
+  const rate = element(pills, "text", { x, y: y + 4, class: "rate" });
+  return { line, flow, rate };
 }
 
-const GLYPHS = { closed: "● closed", open: "⊘ open", "half-open": "◐ half-open" };
-
-function updateEdge({ edge, line, flow, pill, word, rate }, store, point) {
-  if (!edge.breaker) {
-    const rps = store.state.load.rps;
-    line.setAttribute("stroke-width", width(rps));
-    line.dataset.state = rps > 0 ? "closed" : "idle";
-    flow.dataset.on = rps > 0 ? "yes" : "no";
-    rate.textContent = `${rps}/s`;
-    return;
-  }
-  const state = store.breaker(edge.breaker)?.state ?? "closed";
-  const p = point?.breakers[edge.breaker];
-  const through = p ? p.passed + p.failed + p.ignored : 0;
+function updateEdge({ line, flow, rate }, state, through, rejected, more) {
   line.setAttribute("stroke-width", state === "open" ? 3 : width(through));
-  line.dataset.state = state === "closed" && through === 0 ? "idle" : state;
-  flow.dataset.on = state === "closed" && through > 0 ? "yes" : "no";
-  pill.dataset.state = state;
-  word.textContent = GLYPHS[state];
-  rate.textContent = p && p.rejected >= 1 ? `${Math.round(p.rejected)}/s refused` : `${Math.round(through)}/s`;
+  line.dataset.state = state === "closed" && through < 0.5 ? "idle" : state;
+  flow.dataset.on = state === "closed" && through >= 0.5 ? "yes" : "no";
+  rate.dataset.state = state;
+  const text = `${GLYPHS[state] ?? state}${more} ${rejected >= 1 ? `${Math.round(rejected)}/s refused` : `${Math.round(through)}/s`}`;
+  if (rate.textContent !== text) rate.textContent = text;
 }
 
 // width grows with the root of the rate: twice the calls are a stroke that is
 // visibly thicker, and a hundred times the calls still fit.
-function width(rps) { return Math.min(14, 2 + Math.sqrt(rps)); }
+function width(rps) { return Math.min(12, 2 + Math.sqrt(rps) * 0.8); }
 
-const FAULTS = { latency: "too slow", error: "errors", blackhole: "black hole", stopped: "stopped" };
-
-function updateNode({ g, sub }, name, store, point) {
-  if (name === "load") {
-    sub.textContent = "open loop";
-    return;
-  }
-  const service = store.state.services[name];
-  const faults = store.faultsOn(name);
-  g.dataset.state = faults.length > 0 && service?.state === "up" ? "failing" : service?.state ?? "unknown";
-  sub.textContent = faults.length > 0 ? `⚠ ${FAULTS[faults[0]]}` : `${Math.round(point?.services[name] ?? 0)}/s · ${service?.state ?? "?"}`;
+function updateNode({ g, sub }, name, replicas, store, point) {
+  const faults = replicas.flatMap((r) => store.faultsOn(r.replica)).concat(replicas.length > 1 ? store.faultsOn(name) : []);
+  const up = replicas.filter((r) => r.state === "up").length;
+  const state = up === replicas.length ? "up" : up > 0 ? "failing" : replicas[0].state;
+  g.dataset.state = faults.length > 0 && state === "up" ? "failing" : state;
+  const rps = replicas.reduce((sum, r) => sum + (point?.services[r.replica] ?? 0), 0);
+  const count = replicas.length > 1 ? `${up} of ${replicas.length} · ` : "";
+  const text = faults.length > 0 ? `⚠ ${FAULTS[faults[0]] ?? faults[0]}` : `${count}${Math.round(rps)}/s · ${state}`;
+  if (sub.textContent !== text) sub.textContent = text;
 }

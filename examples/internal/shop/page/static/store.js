@@ -1,7 +1,11 @@
-// Store holds what the stream has told: the present state and two minutes of
-// history. Everything in it is bounded, so a page may stay open for days.
+// Store holds what the stream has told: the present state, two minutes of history,
+// and the newest sagas, traces and events. Everything in it is bounded, so a page may
+// stay open for days.
 const KEEP_MS = 125_000;
 const KEEP_NEWS = 200;
+const KEEP_SAGAS = 40;
+const KEEP_TRACES = 200;
+const KEEP_EVENTS = 120;
 
 export class Store {
   constructor() {
@@ -9,6 +13,11 @@ export class Store {
     this.points = [];
     this.moves = []; // changes of breakers
     this.news = [];
+    this.sagas = new Map(); // by id, oldest first
+    this.traces = new Map(); // the spans of each, by trace id, oldest first
+    this.events = []; // of the services' logs
+    this.run = []; // orders taken per second since the scenario began
+    this.ghost = []; // the same of the run before
     this.skew = 0; // the shop's clock minus ours
   }
 
@@ -20,10 +29,18 @@ export class Store {
     this.news = snapshot.news ?? [];
     this.moves = [];
     for (const record of snapshot.moves ?? []) this.addMove(record);
+    this.sagas.clear();
+    this.traces.clear();
+    this.events = [];
+    for (const record of snapshot.tails?.saga ?? []) this.addSaga(record);
+    for (const record of snapshot.tails?.span ?? []) this.addSpan(record);
+    for (const record of snapshot.tails?.event ?? []) this.addEvent(record);
     this.setState(snapshot.state);
   }
 
   setState(state) {
+    const was = this.state?.scenario.running;
+    if (!was && state.scenario.running) [this.ghost, this.run] = [this.run, []];
     this.state = state;
     this.skew = state.at - Date.now();
   }
@@ -36,6 +53,50 @@ export class Store {
     this.points.push(point);
     const oldest = point.at - KEEP_MS;
     while (this.points.length > 0 && this.points[0].at < oldest) this.points.shift();
+    if (this.state?.scenario.running && this.run.length < 1500) this.run.push(point.ops.order.ok + point.ops.order.fallback);
+  }
+
+  // past is what the run before had at the same moment of its script.
+  past(point) {
+    const s = this.state?.scenario;
+    if (!s?.running || point.at < s.started) return null;
+    return this.ghost[Math.round((point.at - s.started) / 200)] ?? null;
+  }
+
+  // addSaga adds one line of a saga's log. The start names the steps, a pivot with
+  // an exclamation mark.
+  addSaga({ data: r }) {
+    let saga = this.sagas.get(r.saga);
+    if (!saga) {
+      saga = { id: r.saga, name: r.name, steps: new Map(), state: "running", at: 0, cause: "" };
+      this.sagas.set(r.saga, saga);
+      if (this.sagas.size > KEEP_SAGAS) this.sagas.delete(this.sagas.keys().next().value);
+    }
+    if (r.kind === "start") {
+      for (const word of (r.key ?? "").split(" ")) {
+        const step = word.replace(/[+!].*$/, "");
+        if (step && !saga.steps.has(step)) saga.steps.set(step, { pivot: word.includes("!"), state: "" });
+      }
+    }
+    if (r.state) saga.state = r.state;
+    if (r.error) saga.cause = `${r.step ?? ""}: ${r.error}`;
+    saga.at = Date.parse(r.at);
+    if (r.step) saga.steps.set(r.step, { ...saga.steps.get(r.step), state: stepState(r, saga), attempt: r.attempt });
+  }
+
+  addSpan({ data: s }) {
+    let spans = this.traces.get(s.trace);
+    if (!spans) {
+      spans = [];
+      this.traces.set(s.trace, spans);
+      if (this.traces.size > KEEP_TRACES) this.traces.delete(this.traces.keys().next().value);
+    }
+    if (spans.length < 60) spans.push(s);
+  }
+
+  addEvent(record) {
+    this.events.push({ service: record.service, ...record.data });
+    if (this.events.length > KEEP_EVENTS) this.events.shift();
   }
 
   addMove(record) {
@@ -54,12 +115,34 @@ export class Store {
     return true;
   }
 
+  // edges sums the breakers of each caller and callee, over the instances: the worst
+  // state, and the rates of the last second.
+  edges() {
+    const point = this.last();
+    const edges = new Map();
+    for (const [name, b] of Object.entries(this.state?.breakers ?? {})) {
+      const [caller, instance] = name.split("/");
+      const from = serviceOf(caller), to = serviceOf(instance), key = `${from}/${to}`;
+      const e = edges.get(key) ?? { key, from, to, state: "closed", through: 0, rejected: 0, instances: 0, open: 0 };
+      const p = point?.breakers[name];
+      e.instances++;
+      if (b.state !== "closed") e.open++;
+      if (RANK[b.state] > RANK[e.state]) e.state = b.state;
+      if (p) {
+        e.through += p.passed + p.failed + p.ignored;
+        e.rejected += p.rejected;
+      }
+      edges.set(key, e);
+    }
+    return edges;
+  }
+
   breaker(name) { return this.state?.breakers[name] ?? null; }
   last() { return this.points.at(-1) ?? null; }
 
   // faultsOn lists what is wrong with a service on purpose.
   faultsOn(service) {
-    const faults = (this.state?.faults ?? []).filter((f) => f.target === service).map((f) => f.kind);
+    const faults = (this.state?.faults ?? []).filter((f) => f.target.split(">").at(-1) === service).map((f) => f.kind);
     if (this.state?.services[service]?.state === "stopped") faults.push("stopped");
     return faults;
   }
@@ -99,5 +182,23 @@ export class Store {
     }
     strips.push({ state, from: start, to });
     return strips;
+  }
+}
+
+const RANK = { closed: 0, "half-open": 1, open: 2 };
+
+// serviceOf is the service that a replica belongs to: products of products-2.
+export const serviceOf = (replica) => replica.replace(/-\d+$/, "");
+
+function stepState(r, saga) {
+  const back = ["compensating", "compensated", "abandoned"].includes(saga.state);
+  switch (r.kind) {
+    case "begin": return back ? "undoing" : "doing";
+    case "done": return "done";
+    case "undone": return "undone";
+    case "refuse": return "refused";
+    case "stuck": return "stuck";
+    case "fail": case "undofail": return back ? "undo fails" : "fails";
+    default: return saga.steps.get(r.step)?.state ?? "";
   }
 }

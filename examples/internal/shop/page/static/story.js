@@ -1,65 +1,67 @@
 // The story in one sentence: what is wrong, what the breaker does about it, and
 // what to look at. It reads only what /state says.
-const story = document.getElementById("story");
-const headline = document.getElementById("headline");
-const detail = document.getElementById("detail");
+import { byID, millis, put } from "./dom.js";
+import { serviceOf } from "./store.js";
 
 const WORDS = {
-  latency: "answers too late",
-  error: "answers most calls with an error",
-  blackhole: "takes every call and never answers",
-  stopped: "is down and refuses connections",
+  latency: "answers too late", error: "answers with errors", blackhole: "takes calls and never answers",
+  stopped: "is down and refuses connections", drop: "does its work and loses the answer", refuse: "says no to everything",
+  reset: "resets connections", down: "is cut off", crash: "dies in the middle of its work",
+  duplicate: "delivers messages more than once", reorder: "delivers messages out of order",
 };
 
-let recovered = 0; // when the breaker last closed, by the shop's clock
-let before = "closed";
+let recovered = { at: 0, name: "" };
+let before = new Set();
 
 export function drawStory(store) {
-  const b = store.breaker("orders/users");
-  if (!b) return;
-  if (before !== "closed" && b.state === "closed") recovered = store.now();
-  before = b.state;
-  const [tone, head, body] = tell(store, b);
-  story.dataset.tone = tone;
-  // Set only when it changes: this is a live region, and would be read out ten
-  // times a second.
-  if (headline.textContent !== head) headline.textContent = head;
-  detail.textContent = body;
+  const open = new Set(Object.entries(store.state.breakers).filter(([, b]) => b.state !== "closed").map(([name]) => name));
+  for (const name of before) if (!open.has(name)) recovered = { at: store.now(), name };
+  before = open;
+  const [tone, head, body] = tell(store, [...open][0]);
+  const story = byID("story");
+  if (story.dataset.tone !== tone) story.dataset.tone = tone;
+  put(byID("headline"), head);
+  put(byID("detail"), body);
 }
 
-function tell(store, b) {
-  const faults = store.faultsOn("users");
-  const point = store.last();
-  const order = point?.ops.order;
-  const calls = point?.breakers["orders/users"];
-  if (b.state === "closed" && faults.length > 0) {
-    if (b.threshold === 0) {
-      return ["watch", `Users ${WORDS[faults[0]]}, and the breakers are switched off.`,
-        `Nothing ends the waiting: every order asks again, up to its time limit${latency(order, ". The median order takes ")}.`];
-    }
-    const share = b.calls > 0 ? Math.round((100 * b.failures) / b.calls) : 0;
-    return ["watch", `Users ${WORDS[faults[0]]}.`,
-      `Orders still asks, and every order waits for it. ${share} % of the calls in the window failed; at ${Math.round(b.threshold * 100)} % the breaker opens.`];
+function tell(store, open) {
+  const broken = Object.entries(store.state.lamps ?? {}).find(([, l]) => l.status === "broken");
+  if (broken) return ["open", `Lamp ${broken[0]} is broken.`, `${broken[1].equation}: ${broken[1].detail}`];
+  const order = store.last()?.ops.order;
+  if (open) return tellOpen(store, open, order);
+  const [target, kind] = firstFault(store);
+  if (target) {
+    const callee = target.split(">").at(-1);
+    const [name, b] = Object.entries(store.state.breakers)
+      .filter(([n]) => serviceOf(n.split("/")[1]) === serviceOf(callee))
+      .sort(([, a], [, c]) => c.rate - a.rate)[0] ?? [];
+    const rest = b && b.threshold > 0
+      ? `${Math.round(100 * b.rate)} % of the calls ${name.replace("/", " → ")} in the window failed; at ${Math.round(b.threshold * 100)} % the breaker opens.`
+      : "No breaker will open for it: watch how long everybody waits.";
+    return ["watch", `${cap(callee)} ${WORDS[kind] ?? kind}.`, rest];
   }
-  if (b.state !== "closed") {
-    const refused = Math.round(calls?.rejected ?? 0);
-    const head = faults.length > 0
-      ? "The breaker is open: orders no longer waits for users."
-      : "Users is well again, and the breaker will find out by itself.";
-    const probe = b.state === "half-open"
-      ? "One call is on its way as a probe."
-      : `Next probe in ${Math.max(0, b.retry_after_ns / 1e9).toFixed(1)} s.`;
-    return ["open", head,
-      `${refused} calls a second are refused at once${order?.p50 < 50 ? latency(order, ": an order hears “not now” after ") : ""}. Looking at orders goes on as before. ${probe}`];
+  if (store.now() - recovered.at < 8000) {
+    return ["ok", `Recovered: a probe came back well, and ${recovered.name.replace("/", " → ")} closed.`, "Nobody restarted anything."];
   }
-  if (store.now() - recovered < 8000) {
-    return ["ok", "Recovered: a probe came back well, and the breaker closed.",
-      "Nobody restarted anything. Orders are taken again."];
-  }
-  return ["ok", "All is well. Break the user service and see what happens to orders.",
-    `${store.state.load.rps} requests a second come in${latency(order, "; an order takes ")}, because it asks users who is ordering.`];
+  return ["ok", "All is well. Break something, and see what happens to the rest.",
+    `${store.state.load.rps} requests a second come in; an order takes ${millis(order?.p50)} and seven steps over three services.`];
 }
 
-function latency(order, words) {
-  return order?.p50 == null ? "" : `${words}${order.p50 < 10 ? order.p50.toFixed(1) : Math.round(order.p50)} ms`;
+function tellOpen(store, name, order) {
+  const b = store.breaker(name), [caller, callee] = name.split("/");
+  const refused = Math.round(store.last()?.breakers[name]?.rejected ?? 0);
+  const probe = b.state === "half-open" ? "One call is on its way as a probe."
+    : `Next probe in ${Math.max(0, b.retry_after_ns / 1e9).toFixed(1)} s.`;
+  const sick = store.faultsOn(callee).length > 0 || store.faultsOn(serviceOf(callee)).length > 0;
+  return ["open", sick ? `The breaker is open: ${caller} no longer waits for ${callee}.` : `${cap(callee)} is well again, and the breaker will find out by itself.`,
+    `${refused} calls a second are refused at once; an order hears back after ${millis(order?.p50)}. ${probe}`];
 }
+
+function firstFault(store) {
+  const f = store.state.faults[0];
+  if (f) return [f.target, f.kind];
+  const down = Object.entries(store.state.services).find(([, s]) => s.state === "stopped");
+  return down ? [down[0], "stopped"] : [];
+}
+
+const cap = (s) => s.charAt(0).toUpperCase() + s.slice(1);

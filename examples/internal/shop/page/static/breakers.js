@@ -1,29 +1,55 @@
-// The lanes: faults, and the state of each breaker, over time. A state has a
-// shape of its own beside its colour: closed is a thin line, half-open a hatched
-// block of half the height, open a full block.
+// P3: every breaker: its state over time, the window's failure rate against the
+// threshold, the time to the next probe, and what a visitor can do to it. A state
+// has a shape of its own beside its colour: closed is a thin line, half-open a
+// hatched block of half the height, open a full block.
+import { byID, el, part, put, rows, send } from "./dom.js";
 import { colour, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
 
-const LANES = ["orders/users", "gateway/users", "gateway/orders"];
-const ROW = 27;
+const ROW = 26;
 const NAMES = { blackhole: "black hole", latency: "too slow", error: "errors", stopped: "stopped" };
 
-export function createLanes() {
-  const canvas = document.getElementById("lanes");
-  const names = document.getElementById("lane-names");
-  for (const text of ["fault", ...LANES.map((n) => n.replace("/", " → "))]) {
-    const div = document.createElement("div");
-    div.textContent = text;
-    names.append(div);
-  }
-  return { draw: (store, from, to) => draw(canvas, store, from, to) };
+export function createBreakers() {
+  const canvas = byID("lanes"), list = byID("breaker-rows");
+  let names = [];
+  return {
+    draw(store) {
+      names = Object.keys(store.state.breakers).sort((a, b) => weight(store, b) - weight(store, a) || a.localeCompare(b)).slice(0, 9);
+      rows(list, names, (n) => n, create, (row, name) => update(row, store.breaker(name)));
+    },
+    drawTime: (store, from, to) => draw(canvas, names, store, from, to),
+  };
 }
 
-function draw(canvas, store, from, to) {
+// weight brings those in trouble to the top; the order of the others is that of
+// their names, so that rows do not jump.
+function weight(store, name) { return store.moves.some((m) => m.name === name) ? 1 : 0; }
+
+function create(name) {
+  const act = (action) => () => send("POST", `control/breakers/${encodeURIComponent(name)}/${action}`);
+  const button = (action, text, title) => el("button", { type: "button", class: "tiny", title, "aria-label": `${action} ${name}`, onclick: act(action) }, text);
+  return el("div", { class: "breaker" },
+    el("b", {}, name.replace("/", " → ")), el("span", { class: "pill", "data-part": "state" }),
+    el("span", { class: "meter", "data-part": "meter" }, el("i"), el("u")), el("small", { "data-part": "rate" }),
+    button("trip", "trip", "open it now"), button("reset", "reset", "close it and forget the window"));
+}
+
+function update(row, b) {
+  if (!b) return;
+  row.dataset.state = b.state;
+  put(part(row, "state"), b.held ? `${b.state}, held` : b.state);
+  const meter = part(row, "meter");
+  meter.firstChild.style.width = `${Math.round(100 * b.rate)}%`;
+  meter.lastChild.style.left = `${Math.round(100 * (b.threshold || 1))}%`;
+  put(part(row, "rate"), b.state === "open" ? `probe in ${Math.max(0, b.retry_after_ns / 1e9).toFixed(1)} s` : `${b.failures} of ${b.calls}`);
+}
+
+function draw(canvas, names, store, from, to) {
   const ratio = devicePixelRatio || 1;
-  const width = canvas.clientWidth, height = ROW * (LANES.length + 1);
-  if (canvas.width !== Math.round(width * ratio)) {
+  const width = canvas.clientWidth, height = ROW * (names.length + 1);
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
+    canvas.style.height = `${height}px`;
   }
   const ctx = canvas.getContext("2d");
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -35,7 +61,7 @@ function draw(canvas, store, from, to) {
   for (const s of spans) shade(plot, s, height);
   let free = plot.left; // where the row of fault names has room again
   for (const s of spans) free = faultBar(plot, s, free);
-  LANES.forEach((name, i) => {
+  names.forEach((name, i) => {
     const y = ROW * (i + 1.5);
     for (const strip of store.strips(name, from, to)) drawStrip(plot, strip, y);
   });
@@ -60,8 +86,8 @@ function faultBar(plot, s, free) {
   ctx.strokeStyle = colour("--open-fill");
   ctx.lineWidth = 1.5;
   ctx.strokeRect(a + 0.75, 3.75, w - 1.5, ROW - 8);
-  const [, kind] = s.name.split(" ");
-  const text = NAMES[kind] ?? kind;
+  const [target, kind] = s.name.split(" ");
+  const text = `${target} ${NAMES[kind] ?? kind}`;
   if (label(ctx, text, a, w, ROW / 2, colour("--fault-ink"))) return a + w;
   const before = a - ctx.measureText(text).width - 6;
   if (before > free) ctx.fillText(text, before, ROW / 2);
@@ -74,7 +100,7 @@ function drawStrip(plot, strip, y) {
   switch (strip.state) {
     case "open":
       ctx.fillStyle = colour("--open-fill");
-      ctx.fillRect(a, y - 10, w, 20);
+      ctx.fillRect(a, y - 9, w, 18);
       label(ctx, "open", a, w, y, "#fff");
       break;
     case "half-open":

@@ -1,0 +1,304 @@
+// Package registry says where services are to be found: a part of Consul's HTTP API,
+// small enough to be read, with Consul's names. Services register themselves, again and
+// again, so a registry that has lost everything fills itself; it asks each for its
+// health, and gives out those that pass.
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
+
+// Registration is what a service says of itself. Field names are matched in any case,
+// as Consul does.
+type Registration struct {
+	ID      string `json:"ID"`
+	Name    string `json:"Name"`
+	Address string `json:"Address"`
+	Port    int    `json:"Port"`
+	Check   Check  `json:"Check"`
+}
+
+// Check is how to ask a service for its health.
+type Check struct {
+	HTTP     string `json:"HTTP"` // URL, or path at the address
+	Interval string `json:"Interval"`
+	Timeout  string `json:"Timeout"`
+}
+
+// entry is one instance.
+type entry struct {
+	Registration
+	status string    // "passing" or "critical"
+	seen   time.Time // the last registration
+	next   time.Time // when to ask again
+	every  time.Duration
+	limit  time.Duration
+	asking bool
+}
+
+// Service is the registry.
+type Service struct {
+	client *http.Client
+
+	mu      sync.Mutex
+	entries map[string]*entry
+	index   uint64        // grows with each change that a reader could see
+	changed chan struct{} // closed at the next change
+}
+
+// What a registration may ask for, and how long one is kept that is not renewed.
+const (
+	minInterval = 100 * time.Millisecond
+	forget      = 10 // intervals
+)
+
+// New returns the registry's routes. It calls nobody but those that have registered.
+func New(n *wire.Node) (*http.ServeMux, error) {
+	s := &Service{
+		entries: map[string]*entry{}, changed: make(chan struct{}), index: 1,
+		client: &http.Client{Transport: &http.Transport{DialContext: n.Network().DialContext, IdleConnTimeout: 5 * time.Second}},
+	}
+	n.Go("health checks", s.check)
+	mux := http.NewServeMux()
+	mux.Handle("PUT /v1/agent/service/register", wire.Handler(s.register))
+	mux.Handle("PUT /v1/agent/service/deregister/{id}", wire.Handler(s.deregister))
+	mux.Handle("GET /v1/health/service/{name}", wire.Handler(s.health))
+	mux.Handle("GET /v1/catalog/service/{name}", wire.Handler(s.catalog))
+	return mux, nil
+}
+
+func (s *Service) register(w http.ResponseWriter, r *http.Request) error {
+	body, err := wire.ReadBody(w, r)
+	if err != nil {
+		return err
+	}
+	var in Registration
+	if err := json.Unmarshal(body, &in); err != nil {
+		return wire.NewProblem(http.StatusBadRequest, "malformed", err.Error())
+	}
+	e, err := in.entry()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.entries[e.ID]; old != nil && old.Registration == e.Registration {
+		old.seen = e.seen
+	} else {
+		s.entries[e.ID] = e
+		s.bump()
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// entry checks a registration. A new one passes: who can register is there, and an
+// instance that nobody may call for an interval is a gap in every restart.
+func (in Registration) entry() (*entry, error) {
+	in.ID = strings.TrimSpace(in.ID)
+	if in.ID == "" {
+		in.ID = in.Name
+	}
+	ip := net.ParseIP(in.Address)
+	switch {
+	case in.Name == "":
+		return nil, wire.Invalid("Name is missing", "Name")
+	case ip == nil || !ip.IsLoopback():
+		return nil, wire.Invalid("Address must be a loopback IP", "Address")
+	case in.Port < 1 || in.Port > 65535:
+		return nil, wire.Invalid("Port must be from 1 to 65535", "Port")
+	}
+	e := &entry{Registration: in, status: "passing", seen: time.Now(), every: 10 * time.Second, limit: time.Second}
+	for text, to := range map[string]*time.Duration{in.Check.Interval: &e.every, in.Check.Timeout: &e.limit} {
+		if text == "" {
+			continue
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d < minInterval {
+			return nil, wire.Invalid(fmt.Sprintf("Check: %q is no duration of at least %v", text, minInterval), "Check")
+		}
+		*to = d
+	}
+	e.next = e.seen.Add(e.every)
+	return e, nil
+}
+
+func (s *Service) deregister(w http.ResponseWriter, r *http.Request) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.entries[r.PathValue("id")]; ok {
+		delete(s.entries, r.PathValue("id"))
+		s.bump()
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// bump tells those who wait. The caller holds mu.
+func (s *Service) bump() {
+	s.index++
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Found is one instance in an answer of /v1/health.
+type Found struct {
+	Service FoundService
+	Checks  []FoundCheck
+}
+
+// FoundService is where it is.
+type FoundService struct {
+	ID, Service, Address string
+	Port                 int
+}
+
+// FoundCheck is how it is.
+type FoundCheck struct{ Status string }
+
+// health answers with the instances of a service, with ?passing=1 those that pass.
+// With ?index= it waits until something has changed since that answer, at most ?wait=:
+// so a client hears of a change when it happens, and asks rarely.
+func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
+	wait, err := wire.Duration(r, "wait")
+	if err != nil {
+		return err
+	}
+	known, err := wire.Number(r, "index", 0)
+	if err != nil {
+		return err
+	}
+	if wait == 0 {
+		wait = time.Second
+	}
+	timer := time.NewTimer(min(wait, 2*time.Second))
+	defer timer.Stop()
+	for {
+		found, index, changed := s.find(r.PathValue("name"), r.URL.Query().Has("passing"))
+		if known == 0 || index != uint64(known) {
+			return s.answer(w, found, index)
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return s.answer(w, found, index)
+		case <-r.Context().Done():
+			return s.answer(w, found, index)
+		}
+	}
+}
+
+func (s *Service) answer(w http.ResponseWriter, v any, index uint64) error {
+	w.Header().Set("X-Consul-Index", strconv.FormatUint(index, 10))
+	return wire.WriteJSON(w, http.StatusOK, v)
+}
+
+func (s *Service) find(name string, passing bool) (found []Found, index uint64, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found = []Found{}
+	for _, e := range s.entries {
+		if e.Name == name && (!passing || e.status == "passing") {
+			found = append(found, Found{FoundService{e.ID, e.Name, e.Address, e.Port}, []FoundCheck{{e.status}}})
+		}
+	}
+	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Service.ID, b.Service.ID) })
+	return found, s.index, s.changed
+}
+
+func (s *Service) catalog(w http.ResponseWriter, r *http.Request) error {
+	found, index, _ := s.find(r.PathValue("name"), false)
+	type row struct {
+		ServiceID, ServiceName, ServiceAddress string
+		ServicePort                            int
+	}
+	rows := make([]row, 0, len(found))
+	for _, f := range found {
+		rows = append(rows, row{f.Service.ID, f.Service.Service, f.Service.Address, f.Service.Port})
+	}
+	return s.answer(w, rows, index)
+}
+
+// check asks whoever is due, each on its own: one that hangs holds up nobody.
+func (s *Service) check(ctx context.Context) error {
+	tick := time.NewTicker(minInterval / 2)
+	defer tick.Stop()
+	var wg sync.WaitGroup
+	defer s.client.CloseIdleConnections()
+	defer wg.Wait()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for _, e := range s.due(time.Now()) {
+			wg.Go(func() { s.judge(e, s.ask(ctx, e)) })
+		}
+	}
+}
+
+// due are the entries to ask now; those that nobody has renewed for long are dropped.
+func (s *Service) due(now time.Time) (due []*entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, e := range s.entries {
+		switch {
+		case now.Sub(e.seen) > forget*e.every && e.status != "passing":
+			delete(s.entries, id)
+			s.bump()
+		case !e.asking && !now.Before(e.next):
+			e.asking, e.next = true, now.Add(e.every)
+			due = append(due, e)
+		}
+	}
+	return due
+}
+
+func (s *Service) ask(ctx context.Context, e *entry) error {
+	ctx, cancel := context.WithTimeout(ctx, e.limit)
+	defer cancel()
+	url := e.Check.HTTP
+	if url == "" || strings.HasPrefix(url, "/") {
+		url = "http://" + net.JoinHostPort(e.Address, strconv.Itoa(e.Port)) + url
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
+func (s *Service) judge(e *entry, err error) {
+	status := "passing"
+	if err != nil {
+		status = "critical"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.asking = false
+	if e.status != status && s.entries[e.ID] == e {
+		e.status = status
+		s.bump()
+	}
+}

@@ -1,0 +1,139 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// directory is a node's way to the registry: it says where the node is, and learns
+// where those are that the node calls. While the registry is gone the last list that
+// it gave stays good, and before it has given any that of the configuration: a service
+// that cannot look others up calls them where they were.
+//
+// It takes no part in the chain of clients, as telemetry does not: what finds callees
+// must not wait for one.
+type directory struct {
+	url     string // of the registry
+	service string // what the node is an instance of
+	name    string
+	addr    string // host:port of the node
+	every   time.Duration
+	limit   time.Duration // of a health check
+	client  *http.Client
+	clients map[string]*Client
+}
+
+// run registers and follows until ctx ends, then signs off.
+func (d *directory) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for callee, c := range d.clients {
+		wg.Go(func() { d.follow(ctx, callee, c) })
+	}
+	d.register(ctx)
+	wg.Wait()
+	d.client.CloseIdleConnections()
+}
+
+// register says again and again that the node is there: a registry that was started
+// anew knows nobody.
+func (d *directory) register(ctx context.Context) {
+	host, port, err := net.SplitHostPort(d.addr)
+	if err != nil {
+		return
+	}
+	n, _ := strconv.Atoi(port)
+	body, err := json.Marshal(map[string]any{
+		"ID": d.name, "Name": d.service, "Address": host, "Port": n,
+		"Check": map[string]string{"HTTP": "/health", "Interval": d.every.String(), "Timeout": d.limit.String()},
+	})
+	if err != nil {
+		return
+	}
+	tick := time.NewTicker(d.every)
+	defer tick.Stop()
+	for {
+		_, _, _ = d.call(ctx, http.MethodPut, "/v1/agent/service/register", body) // the next one is due soon
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leave signs the node off, so that nobody is sent to it any more; before it stops
+// taking requests.
+func (d *directory) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_, _, _ = d.call(ctx, http.MethodPut, "/v1/agent/service/deregister/"+url.PathEscape(d.name), nil)
+}
+
+// follow keeps the instances of a callee up to date, by long polls.
+func (d *directory) follow(ctx context.Context, callee string, c *Client) {
+	index := "0"
+	for ctx.Err() == nil {
+		path := fmt.Sprintf("/v1/health/service/%s?passing=1&index=%s&wait=1s", url.PathEscape(callee), index)
+		answer, next, err := d.call(ctx, http.MethodGet, path, nil)
+		var found []struct {
+			Service struct {
+				ID, Address string
+				Port        int
+			}
+		}
+		if err != nil || json.Unmarshal(answer, &found) != nil {
+			index = "0"
+			sleep(ctx, d.every)
+			continue
+		}
+		index = next
+		// Nobody is no list: when all fail their checks, it is more likely that they are
+		// all slow than that they are all gone, and their breakers know better.
+		if len(found) > 0 {
+			list := make([]Instance, len(found))
+			for i, f := range found {
+				list[i] = Instance{Name: f.Service.ID, URL: "http://" + net.JoinHostPort(f.Service.Address, strconv.Itoa(f.Service.Port))}
+			}
+			c.balancer.set(list)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// call makes one request and returns the body and the registry's index.
+func (d *directory) call(ctx context.Context, method, path string, body []byte) (answer []byte, index string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, d.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, "", err
+	}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	return answer, resp.Header.Get("X-Consul-Index"), err
+}
