@@ -10,20 +10,10 @@ import (
 	"github.com/keelson-go/keelson/retry"
 )
 
-// fetchPrice stands for a remote call. It fails once, and then works.
-var fetchPrice = func() func(context.Context) (int, error) {
-	calls := 0
-	return func(context.Context) (int, error) {
-		if calls++; calls == 1 {
-			return 0, errors.New("connection reset")
-		}
-		return 1299, nil
-	}
-}()
-
 // Retry outside, breaker inside, and plain Go for the fallback.
 func Example() {
 	ctx, lastPrice := context.Background(), 1199
+	fetchPrice := func(context.Context) (int, error) { return 1299, nil } // your call
 	supplier := breaker.New(breaker.Config{Name: "supplier", Timeout: time.Second})
 	policy := &retry.Policy{MaxAttempts: 3, Backoff: retry.FullJitter(10*time.Millisecond, time.Second)}
 

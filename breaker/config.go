@@ -84,7 +84,8 @@ type Config struct {
 	//     the dependency was not asked;
 	//   - Ignored, if the context given to Allow was canceled: the caller
 	//     left, or the faster of two hedged calls won;
-	//   - Failure otherwise. A deadline of the caller is one.
+	//   - Failure otherwise. A deadline of the caller is one, also as the
+	//     cause of a cancellation.
 	//
 	// An invalid result counts as Failure, as does a panic, which goes on.
 	// Classify runs with no lock held, on the goroutine that settles the

@@ -184,6 +184,28 @@ func TestOutcomesByDefault(t *testing.T) {
 	}
 }
 
+// T21: the time limit of one try reaches a breaker below retryhttp as a
+// cancellation. A dependency that hangs must not look like a caller who left.
+func TestCancellationByADeadlineIsAFailure(t *testing.T) {
+	for _, c := range []struct {
+		cause error
+		want  breaker.Stats
+	}{
+		{context.DeadlineExceeded, breaker.Stats{Failed: 1}},
+		{fmt.Errorf("try 1: %w", breaker.ErrTimeout), breaker.Stats{Failed: 1}},
+		{errors.New("client left"), breaker.Stats{Ignored: 1}},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		b := breaker.New(breaker.Config{})
+		assert.Error(t, breaker.Run(ctx, b, func(ctx context.Context) error {
+			cancel(c.cause)
+			return ctx.Err()
+		}))
+		s := b.Stats()
+		assert.Equal(t, c.want, breaker.Stats{Failed: s.Failed, Ignored: s.Ignored}, "%v", c.cause)
+	}
+}
+
 func TestClassifyHasTheLastWord(t *testing.T) {
 	want := breaker.Success
 	b := breaker.New(breaker.Config{

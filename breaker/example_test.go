@@ -49,7 +49,7 @@ func Example() {
 // A fallback is plain Go.
 func ExampleDo() {
 	b := breaker.New(breaker.Config{Name: "users"})
-	b.Trip(time.Minute, errRefused)
+	b.Trip(time.Minute, errors.New("connection refused")) // as failing calls do
 
 	user, err := breaker.Do(context.Background(), b, func(context.Context) (string, error) {
 		return "Ada", nil

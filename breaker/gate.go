@@ -116,14 +116,16 @@ func (o Outcome) String() string {
 
 // judge returns the outcome that err stands for by default. The caller's
 // deadline is a failure and only his cancellation is not: a dependency that
-// hangs is usually seen through the deadlines of its callers alone.
+// hangs is usually seen through the deadlines of its callers alone. That is so
+// too where the deadline reaches us as the cause of a cancellation, as that of
+// one try does by package retryhttp, which keeps the context for the body.
 func judge(ctx context.Context, err error) Outcome {
 	switch {
 	case err == nil:
 		return Success
 	case errors.Is(err, ErrRejected):
 		return Ignored
-	case ctx != nil && errors.Is(ctx.Err(), context.Canceled):
+	case ctx != nil && errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		return Ignored
 	default:
 		return Failure

@@ -20,6 +20,13 @@ func findUser(_ context.Context, id string) (string, error) {
 }
 
 func Example() {
+	findUser := func(_ context.Context, id string) (string, error) { // your query
+		if id != "42" {
+			return "", cache.ErrNotFound
+		}
+		fmt.Println("the database is asked for", id)
+		return "Ada", nil
+	}
 	users, err := cache.New(cache.Config[string, string]{
 		Load:   findUser,
 		Policy: cache.Policy{TTL: time.Hour, Stale: time.Minute, StaleIfError: 24 * time.Hour},

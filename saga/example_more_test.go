@@ -233,14 +233,12 @@ func ExampleSaga_Reverse() {
 	// 4 undone hotel <nil>
 }
 
-// Order is the state of ExampleSaga_Run.
-type Order struct {
-	User int
-	Paid bool
-}
-
 // The shortest use: Run starts a saga and waits for its end.
 func ExampleSaga_Run() {
+	type Order struct {
+		User int
+		Paid bool
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	nothing := func(context.Context, *Order) error { return nil }

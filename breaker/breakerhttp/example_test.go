@@ -48,10 +48,8 @@ func ExampleMiddleware() {
 		New: func(string) *limit.Rate { return limit.NewRate(limit.RateConfig{PerSecond: 1.0 / 60}) },
 	}
 	m := &breakerhttp.Middleware{
-		Gate: func(r *http.Request) breaker.Gate { return tenants.Get(r.Header.Get("Tenant")) },
-		Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) {
-			http.Error(w, "slow down", http.StatusTooManyRequests)
-		},
+		Gate:         func(r *http.Request) breaker.Gate { return tenants.Get(r.Header.Get("Tenant")) },
+		RefuseStatus: http.StatusTooManyRequests,
 	}
 	h := m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "hello")
@@ -59,11 +57,11 @@ func ExampleMiddleware() {
 	for range 2 {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		fmt.Println(w.Code)
+		fmt.Printf("%d Retry-After:%q\n", w.Code, w.Header().Get("Retry-After"))
 	}
 	// Output:
-	// 200
-	// 429
+	// 200 Retry-After:""
+	// 429 Retry-After:"60"
 }
 
 func ExampleStatusError() {

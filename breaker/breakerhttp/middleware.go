@@ -1,6 +1,7 @@
 package breakerhttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -25,9 +26,13 @@ type Middleware struct {
 
 	// Refuse answers a request that was not admitted. err is the refusal of
 	// the gate, or the cause of the end of a request that was canceled while
-	// it waited. Nil answers 503, with the header Retry-After in whole
-	// seconds, rounded up, at least 1. For a rate, 429 says it better.
+	// it waited. Nil answers RefuseStatus, with the header Retry-After in
+	// whole seconds, rounded up, at least 1.
 	Refuse func(w http.ResponseWriter, r *http.Request, err error)
+
+	// RefuseStatus is the status of that answer. For a rate, 429 says it
+	// better. Zero means 503.
+	RefuseStatus int
 }
 
 // Wrap returns a handler that asks the gate and then runs next.
@@ -83,7 +88,8 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	}
 	w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
-	http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
+	status := cmp.Or(m.RefuseStatus, http.StatusServiceUnavailable)
+	http.Error(w, http.StatusText(status), status)
 }
 
 // recorder notes the status of a response. It stands between the handler and

@@ -122,6 +122,17 @@ func TestRefusalIs503WithRetryAfter(t *testing.T) {
 	})
 }
 
+func TestRefuseStatusKeepsRetryAfter(t *testing.T) {
+	b := breaker.New(breaker.Config{})
+	b.Trip(time.Hour, nil)
+	m := &breakerhttp.Middleware{Gate: gate(b), RefuseStatus: http.StatusTooManyRequests}
+	w := httptest.NewRecorder()
+	m.Wrap(nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	assert.Equal(t, http.StatusTooManyRequests, w.Code)
+	assert.Equal(t, "3600", w.Header().Get("Retry-After"))
+	assert.Equal(t, "Too Many Requests\n", w.Body.String())
+}
+
 // T30: a panic is a failure and goes on.
 func TestPanicOfAHandlerIsFailure(t *testing.T) {
 	b := breaker.New(breaker.Config{Consecutive: 1})

@@ -65,6 +65,7 @@ type server struct {
 	reactions map[string]Reaction
 	effectOn  map[string]string // own event to what the effect's reaction is on; "" for Starts
 	guard     *barrier.Guard    // without an outbox
+	inbox     *barrier.Guard    // without an outbox, which has its own: what each event was answered with
 }
 
 func (f Flow) server(participant string, cfg Config) (*server, error) {
@@ -78,7 +79,7 @@ func (f Flow) server(participant string, cfg Config) (*server, error) {
 		return nil, errors.New("choreography: want one of Config.Outbox and Config.Publisher")
 	}
 	s := &server{
-		Flow: f, Participant: f.Participants[i], cfg: cfg, guard: barrier.NewMemory(memoryKeep),
+		Flow: f, Participant: f.Participants[i], cfg: cfg, guard: barrier.NewMemory(memoryKeep), inbox: barrier.NewMemory(memoryKeep),
 		reactions: map[string]Reaction{}, effectOn: map[string]string{},
 	}
 	for _, e := range s.Starts {
@@ -99,15 +100,29 @@ func (f Flow) server(participant string, cfg Config) (*server, error) {
 func (s *server) handler() messaging.Handler {
 	if s.cfg.Outbox == nil {
 		return func(ctx context.Context, d messaging.Delivery) error {
-			return s.react(ctx, nil, s.guard, d)
+			return s.react(ctx, nil, d, s.once)
 		}
 	}
 	return s.cfg.Outbox.Handler(s.Participant.Name, func(ctx context.Context, tx *sql.Tx, d messaging.Delivery) error {
-		return s.react(ctx, tx, barrier.In(tx), d)
+		return s.react(ctx, tx, d, func(ctx context.Context, r Reaction, e Event) (Event, error) {
+			return s.answer(ctx, tx, barrier.In(tx), r, e)
+		})
 	})
 }
 
-func (s *server) react(ctx context.Context, tx *sql.Tx, g *barrier.Guard, d messaging.Delivery) error {
+// once answers an event that comes again as it did before. The guard alone does not:
+// a reaction that refused leaves no trace there, and asked again it might not refuse,
+// when the others have taken everything back.
+func (s *server) once(ctx context.Context, r Reaction, e Event) (Event, error) {
+	if e.ID == "" {
+		return s.answer(ctx, nil, s.guard, r, e)
+	}
+	return barrier.Do(ctx, s.inbox, saga.Call{Saga: e.Correlation, Step: e.ID}, func(ctx context.Context) (Event, error) {
+		return s.answer(ctx, nil, s.guard, r, e)
+	})
+}
+
+func (s *server) react(ctx context.Context, tx *sql.Tx, d messaging.Delivery, answer func(context.Context, Reaction, Event) (Event, error)) error {
 	e, ok := eventOf(d.Message)
 	if !ok {
 		return &permanent{fmt.Errorf("choreography: message %s is no event: it lacks the header %s or a key", d.ID, headerType)}
@@ -116,18 +131,19 @@ func (s *server) react(ctx context.Context, tx *sql.Tx, g *barrier.Guard, d mess
 	if !mine {
 		return nil
 	}
-	var out Event
-	var err error
-	if r.Compensates == "" {
-		out, err = s.act(ctx, tx, g, r, e)
-	} else {
-		out, err = s.compensate(ctx, tx, g, r, e)
-	}
+	out, err := answer(ctx, r, e)
 	if err != nil || out.Type == "" {
 		return err
 	}
 	out.ID, out.Correlation, out.Cause = derive(e.ID, s.Participant.Name, r.On), e.Correlation, e.ID
 	return s.send(ctx, tx, s.message(out))
+}
+
+func (s *server) answer(ctx context.Context, tx *sql.Tx, g *barrier.Guard, r Reaction, e Event) (Event, error) {
+	if r.Compensates == "" {
+		return s.act(ctx, tx, g, r, e)
+	}
+	return s.compensate(ctx, tx, g, r, e)
 }
 
 func (s *server) send(ctx context.Context, tx *sql.Tx, m messaging.Message) error {

@@ -334,3 +334,37 @@ func TestRefusedReactionIsNotCompensated(t *testing.T) {
 		assert.Equal(t, map[string]int{"order": 0}, w.effects)
 	})
 }
+
+// T39: a refusal that is delivered again is the same refusal, even where the
+// reaction would not refuse any more: by then the others may have taken back what
+// they did.
+func TestRefusalStandsWhenItComesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{effects: map[string]int{}, refuse: map[string]bool{"StockReserved": true}}
+		f := w.play(complete())
+		broker := messaging.NewMemory(messaging.Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		var said []string
+		group.Go(func() {
+			_ = broker.Subscribe(ctx, messaging.Subscription{Topics: []string{"orders"}, Group: "spy"}, func(_ context.Context, d messaging.Delivery) error {
+				said = append(said, d.Headers["keelson-type"]+" of "+d.Headers["causation"])
+				return nil
+			})
+		})
+		group.Go(func() {
+			_ = f.Serve(ctx, "shipping", choreography.Config{Subscriber: broker, Publisher: broker})
+		})
+		for range 2 {
+			require.NoError(t, broker.Publish(ctx, messaging.Message{
+				ID: "1", Topic: "orders", Key: "order-1", Headers: map[string]string{"keelson-type": "StockReserved"}, Body: []byte(`{}`),
+			}))
+			synctest.Wait()
+			w.refuse["StockReserved"] = false
+		}
+		cancel()
+		group.Wait()
+		assert.Equal(t, 0, len(w.calls), "%v", w.calls)
+		assert.Equal(t, []string{"StockReserved of ", "ShipmentRefused of 1", "StockReserved of ", "ShipmentRefused of 1"}, said)
+	})
+}

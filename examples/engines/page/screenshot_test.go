@@ -37,7 +37,7 @@ func TestScreenshots(t *testing.T) {
 		time.Sleep(time.Second)
 		require.LessOrEqual(t, get[int](b, `document.documentElement.scrollWidth`), get[int](b, `innerWidth`))
 		ctx, cancel := b.limited()
-		picture, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatJpeg, Quality: new(int64(72))})
+		picture, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatJpeg, Quality: new(int64(60))})
 		cancel()
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(picture.Data), 300_000)

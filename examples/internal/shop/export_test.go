@@ -1,7 +1,12 @@
 package shop
 
+import "github.com/keelson-go/keelson/examples/internal/shop/wire"
+
 // Secret is that of the run: what control has, and no client.
 func (s *Shop) Secret() string { return s.secret }
 
 // Key is the key for tokens.
 func (s *Shop) Key() []byte { return s.key }
+
+// Network is what the services listen on.
+func (s *Shop) Network() wire.Network { return s.network }

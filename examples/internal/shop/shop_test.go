@@ -43,24 +43,33 @@ func inFakeTime(t *testing.T, name, sabotage string, seed uint64) (result scenar
 	return result
 }
 
-// seeds is how many seeds each scenario runs with: one, so that the tests stay
-// quick, or as many as KEELSON_SEEDS says, as make shop-check does.
-func seeds(t *testing.T) uint64 {
+// quick are the scenarios that every test run includes, with one seed: one for each
+// kind of trouble. The others run in make shop-check and in the soak, and some of them
+// in the tests of sabotages.
+var quick = []string{"baseline", "duplicates", "flash-sale", "payment-blackhole", "payment-errors"}
+
+// seeds is which scenarios run, and with how many seeds: the quick ones once, or all
+// as often as KEELSON_SEEDS says, as in make shop-check; three times in the soak.
+func seeds(t *testing.T) (names []string, n uint64) {
 	t.Helper()
 	text := os.Getenv("KEELSON_SEEDS")
+	if text == "" && os.Getenv("KEELSON_SOAK") != "" {
+		text = "3"
+	}
 	if text == "" {
-		return 1
+		return quick, 1
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
 	require.NoError(t, err, "KEELSON_SEEDS")
 	require.True(t, n > 0, "KEELSON_SEEDS is 0: nothing would be tested")
-	return n
+	return scenario.Names(), n
 }
 
 func TestScenariosHoldInFakeTime(t *testing.T) {
-	for _, name := range scenario.Names() {
+	names, n := seeds(t)
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			for seed := range seeds(t) {
+			for seed := range n {
 				result := inFakeTime(t, name, "", seed)
 				for _, o := range result.Outcomes {
 					assert.True(t, o.OK, "seed %d: %s: wanted %s, got %s at %.1fs", seed, o.Text, o.Wanted, o.Got, o.At)

@@ -76,14 +76,39 @@ func (s *Service) listSagas(w http.ResponseWriter, r *http.Request) error {
 			filter.States = append(filter.States, state)
 		}
 	}
-	found := []saga.Summary{}
+	found := []listed{}
 	for sum, err := range s.coordinator.List(r.Context(), filter) {
 		if err != nil {
 			return err
 		}
-		found = append(found, sum)
+		found = append(found, listed{Summary: sum})
+	}
+	for i := range found {
+		if found[i].State == saga.Stuck {
+			found[i].Why = s.lastError(r.Context(), found[i].ID)
+		}
 	}
 	return wire.WriteJSON(w, http.StatusOK, found)
+}
+
+// listed is a saga with what holds it up. Its Cause is why it is being undone; why the
+// undo does not work is another question.
+type listed struct {
+	saga.Summary
+	Why string `json:"why,omitempty"`
+}
+
+// lastError is what went wrong last in a saga, in words; "" if that cannot be read.
+func (s *Service) lastError(ctx context.Context, id string) (text string) {
+	for rec, err := range s.coordinator.History(ctx, id) {
+		if err != nil {
+			return text
+		}
+		if rec.Error != "" {
+			text = rec.Step + ": " + rec.Error
+		}
+	}
+	return text
 }
 
 func (s *Service) sagaHistory(w http.ResponseWriter, r *http.Request) error {

@@ -52,9 +52,6 @@ func routeLook(mux *http.ServeMux, shop Shop) {
 	pass("GET /look/wallets/{user}", func(r *http.Request) (string, string, error) {
 		return "payments", "/wallets/" + url.PathEscape(r.PathValue("user")) + "?" + r.URL.RawQuery, nil
 	})
-	pass("GET /look/orders/{id}/history", func(r *http.Request) (string, string, error) {
-		return "orders", "/orders/" + url.PathEscape(r.PathValue("id")) + "/history", nil
-	})
 }
 
 func breakerRoute(r *http.Request) (service, path string, err error) {

@@ -52,6 +52,6 @@ function update(row, saga) {
 function createStuck(saga) {
   const resolve = (action) => () => send("POST", `control/sagas/${encodeURIComponent(saga.id)}/resolve`,
     { action, step: saga.step ?? "", by: "visitor", reason: "decided on the page" });
-  return el("li", { class: "stuck" }, el("b", {}, `■ ${saga.id.slice(0, 7)} stuck at ${saga.step ?? "?"}`), el("small", {}, saga.cause ?? ""),
+  return el("li", { class: "stuck" }, el("b", {}, `■ ${saga.id.slice(0, 7)} stuck at ${saga.step ?? "?"}`), el("small", {}, saga.why ?? saga.cause ?? ""),
     ...["retry", "done", "skip"].map((a) => el("button", { type: "button", class: "tiny", onclick: resolve(a) }, a)));
 }
