@@ -62,6 +62,7 @@ type Config struct {
 	Seed      uint64    // of load and faults
 	RPS       int       // of the load; zero sends nothing
 	FreePorts bool      // takes any ports and not those of the table, for shops beside each other
+	Registry  string    // URL of a registry with Consul's API; empty is the shop's own
 	History   io.Writer // of every call of the load; nil keeps none
 	Logger    *slog.Logger
 }

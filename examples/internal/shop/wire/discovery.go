@@ -54,7 +54,7 @@ func (d *directory) register(ctx context.Context) {
 	n, _ := strconv.Atoi(port)
 	body, err := json.Marshal(map[string]any{
 		"ID": d.name, "Name": d.service, "Address": host, "Port": n,
-		"Check": map[string]string{"HTTP": "/health", "Interval": d.every.String(), "Timeout": d.limit.String()},
+		"Check": map[string]string{"HTTP": "http://" + d.addr + "/health", "Interval": d.every.String(), "Timeout": d.limit.String()},
 	})
 	if err != nil {
 		return
