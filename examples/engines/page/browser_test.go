@@ -55,7 +55,7 @@ func serve(t *testing.T, addr string, rps int) *served {
 	t.Helper()
 	preset, err := shop.FindPreset("fast")
 	require.NoError(t, err)
-	s, err := shop.Start(shop.Config{Preset: preset, Seed: 1, RPS: rps})
+	s, err := shop.Start(shop.Config{Preset: preset, Seed: 1, RPS: rps, FreePorts: true})
 	require.NoError(t, err)
 	ln, err := net.Listen("tcp", addr)
 	require.NoError(t, err)
