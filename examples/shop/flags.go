@@ -19,12 +19,12 @@ const defaultAddr = "127.0.0.1:8080"
 // options are the flags, as they were given. They are a struct and no package
 // variables, so that tests can run the command several times in one process.
 type options struct {
-	addr, preset, scenario, service, sabotage, data, saga, mode, redis string
-	seed                                                               uint64
-	rps                                                                int
-	length                                                             time.Duration
-	check, json, open, procs                                           bool
-	given                                                              map[string]bool // flags, by name
+	addr, preset, scenario, service, sabotage, data, saga, mode, redis, registry string
+	seed                                                                         uint64
+	rps                                                                          int
+	length                                                                       time.Duration
+	check, json, open, procs                                                     bool
+	given                                                                        map[string]bool // flags, by name
 }
 
 // parse reads the flags; what they name is looked up by resolve.
@@ -41,6 +41,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.sabotage, "sabotage", "", "break a pattern on purpose: "+strings.Join(shop.Sabotages(), ", "))
 	f.StringVar(&o.data, "data", "", "`directory` of the stores, a directory per service; without it a temporary one, removed at the end")
 	f.StringVar(&o.redis, "redis", os.Getenv("SHOP_REDIS"), "`URL` of a Redis server for L2, invalidations and broker; needs -tags redis")
+	f.StringVar(&o.registry, "registry", "", "`URL` of a registry with Consul's API, such as http://127.0.0.1:8500; without it the shop's own")
 	f.BoolVar(&o.procs, "procs", false, "a process per service")
 	f.StringVar(&o.saga, "saga", "orchestration", "orders by orchestration or choreography")
 	f.StringVar(&o.mode, "mode", "micro", "micro, or monolith: all of an order in one append")

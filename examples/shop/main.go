@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		rps = 0 // the run itself starts and ends the load, so that its figures add up
 	}
 	config := shop.Config{
-		Engines: engines, Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode,
+		Engines: engines, Preset: preset, Data: o.data, Sabotage: o.sabotage, Seed: o.seed, RPS: rps, Logger: log, Procs: o.procs, Saga: o.saga, Mode: o.mode, Registry: o.registry,
 		FreePorts: os.Getenv("SHOP_FREE_PORTS") != "",
 	}
 	if o.check {

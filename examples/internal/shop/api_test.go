@@ -55,6 +55,17 @@ func visitWith(t *testing.T, c shop.Config, test func(v visitor)) {
 	})
 }
 
+// impatient is a shop that gives up soon, for tests that wait until it does: fake time
+// is not free of charge.
+func impatient(t *testing.T) shop.Config {
+	t.Helper()
+	preset, err := shop.FindPreset("fast")
+	require.NoError(t, err)
+	preset.Wire.SagaDeadline, preset.Wire.SharedTTL = 6*time.Second, 6*time.Second
+	require.NoError(t, preset.Validate())
+	return shop.Config{Preset: preset}
+}
+
 // answer is what came back, body and all.
 type answer struct {
 	*http.Response

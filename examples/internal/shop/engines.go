@@ -1,6 +1,7 @@
 package shop
 
 import (
+	"fmt"
 	"path/filepath"
 	"sync"
 
@@ -45,15 +46,32 @@ func (e Engines) withDefaults(data string) Engines {
 	}
 	if e.Events == nil {
 		e.Events = func(service, part string) (wire.Events, error) {
-			return eventfile.Open(filepath.Join(data, service, part), eventfile.Config{})
+			dir, err := below(data, service, part)
+			if err != nil {
+				return nil, err
+			}
+			return eventfile.Open(dir, eventfile.Config{})
 		}
 	}
 	if e.Sagas == nil {
 		e.Sagas = func(service string) (saga.Store, error) {
-			return sagafile.Open(filepath.Join(data, service, "sagas"), sagafile.Config{})
+			dir, err := below(data, service, "sagas")
+			if err != nil {
+				return nil, err
+			}
+			return sagafile.Open(dir, sagafile.Config{})
 		}
 	}
 	return e
+}
+
+// below is the directory of a part of a service. A part that leads out of the service's
+// own directory is refused: what is next door is somebody else's.
+func below(data, service, part string) (string, error) {
+	if !filepath.IsLocal(part) || !filepath.IsLocal(service) {
+		return "", fmt.Errorf("store %q of %s: want a name without a way out", part, service)
+	}
+	return filepath.Join(data, service, part), nil
 }
 
 // stores are those of one service: it gets no function that could open another's.

@@ -10,3 +10,8 @@ func (s *Shop) Key() []byte { return s.key }
 
 // Network is what the services listen on.
 func (s *Shop) Network() wire.Network { return s.network }
+
+// OpenStore opens a log as a service does.
+func OpenStore(data, service, part string) (wire.Events, error) {
+	return Engines{}.withDefaults(data).stores(service).Events(part)
+}

@@ -1,6 +1,7 @@
 package shop
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -79,7 +80,7 @@ func (s *Shop) brief(r *replica) {
 	r.config = wire.Config{
 		Name: r.Name, Service: r.Service.Name, Network: s.network, Peers: s.peersOf(r), Settings: s.config.Preset.Wire,
 		Stores: s.config.Engines.stores(r.Service.Name), Broker: s.config.Engines.Broker, Cache: s.config.Engines.Cache, Key: s.key,
-		Registry: s.URL("registry"), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
+		Registry: cmp.Or(s.config.Registry, s.URL("registry")), Check: s.config.Preset.HealthEvery, CheckFor: s.config.Preset.HealthLimit,
 		Seed: s.config.Seed, Entry: r.Entry, Secret: s.secret, Collect: s.collect, Saga: s.config.Saga, Sabotage: s.config.Sabotage, Logger: s.config.Logger,
 	}
 }

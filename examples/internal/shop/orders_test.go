@@ -130,11 +130,11 @@ func TestARepeatedOrderIsTheSameOrder(t *testing.T) {
 // T1: nothing is captured unless the parcel is on its way. When shipping stays out,
 // money and goods go back.
 func TestNothingIsTakenForWhatIsNotShipped(t *testing.T) {
-	visit(t, func(v visitor) {
-		v.inject("shipping", "error=100%", "path=/shipments", "for=25s")
+	visitWith(t, impatient(t), func(v visitor) {
+		v.inject("shipping", "error=100%", "path=/shipments", "for=8s")
 		o, _ := v.buy(`{"userId":1}`)
 		assert.Equal(t, "pending", o.Status)
-		time.Sleep(40 * time.Second) // the deadline of the saga, and some for its undos
+		time.Sleep(14 * time.Second) // the deadline of the saga, and some for its undos
 		o = v.order(o.ID)
 		assert.Equal(t, "rejected", o.Status)
 		assert.Equal(t, int64(0), v.ledger().Captured)
@@ -211,9 +211,9 @@ func TestAServiceThatStartsLateIsWaitedFor(t *testing.T) {
 				o, a := v.buy(`{"userId":1}`)
 				require.Equal(t, http.StatusCreated, a.StatusCode, "%s", a.body)
 				assert.Equal(t, "pending", o.Status)
-				time.Sleep(5 * time.Second)
+				time.Sleep(2 * time.Second)
 				require.NoError(t, v.shop.StartService(late))
-				time.Sleep(5 * time.Second)
+				time.Sleep(4 * time.Second)
 				assert.Equal(t, "confirmed", v.order(o.ID).Status)
 				v.balanced()
 			})

@@ -2,11 +2,16 @@ package shop_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/keelson-go/keelson/examples/internal/shop"
 	"github.com/keelson-go/keelson/examples/internal/shop/products"
+	"github.com/keelson-go/keelson/examples/internal/shop/registry"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -104,5 +109,39 @@ func TestTheRegistryAsksForHealth(t *testing.T) {
 			a := v.do("PUT", "registry", "/v1/agent/service/register", bad)
 			assert.True(t, a.StatusCode == 400 || a.StatusCode == 422, "%d", a.StatusCode)
 		}
+	})
+}
+
+// A registry that is not the shop's own is used like it: here the same service, on a
+// node of its own.
+func TestAnotherRegistryServesAsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		preset, err := shop.FindPreset("fast")
+		require.NoError(t, err)
+		network := &wire.Pipe{}
+		n := wire.NewNode(wire.Config{Name: "consul", Network: network, Settings: preset.Wire})
+		mux, err := registry.New(n)
+		require.NoError(t, err)
+		ln, err := network.Listen("127.0.0.1:18500")
+		require.NoError(t, err)
+		n.Serve(ln, mux)
+		s, err := shop.Start(shop.Config{
+			Engines: shop.Engines{Network: network}, Preset: preset, Seed: 1, Registry: "http://127.0.0.1:18500",
+		})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		v := visitor{t: t, shop: s, http: &http.Client{Transport: &http.Transport{DialContext: network.DialContext}}}
+		assert.Equal(t, "[]\n", v.do("GET", "registry", "/v1/health/service/users", "").body, "the own one has nothing to do")
+		require.NoError(t, s.Scale("products", 2))
+		time.Sleep(time.Second)
+		found, err := v.http.Get("http://127.0.0.1:18500/v1/health/service/products?passing=1") //nolint:noctx // of a test
+		require.NoError(t, err)
+		text, err := io.ReadAll(found.Body)
+		require.NoError(t, err)
+		found.Body.Close()
+		assert.Contains(t, string(text), "products-2")
+		s.Close()
+		v.http.CloseIdleConnections()
+		n.Stop(t.Context())
 	})
 }

@@ -2,24 +2,29 @@
 // alone, a load that never stops, and a control part outside the failure domain
 // that breaks services on request and watches what follows.
 //
-// It is the walking skeleton of a larger shop: gateway, users and orders, joined
-// by breaker and retry. Users and orders live in memory.
+// A visitor signs up, which opens a wallet and sends a mail; browses products, which
+// come out of three layers of caches; and orders, which takes money, stock and a parcel
+// from three services that each have a log of their own, by a saga, by events, or, as a
+// monolith, by one append.
 //
 // # Where to begin
 //
 // Whoever is here for the patterns reads package wire: client.go is the chain that
-// an outgoing call runs through, settings.go the numbers behind it. A service,
-// such as orders, is then a page of plain handlers. All else serves the show:
-// fault breaks a service, load keeps it busy, collect gathers what it tells, page
-// shows that, scenario does the same from a script and judges it.
+// an outgoing call runs through, settings.go the numbers behind it, host.go what a
+// service gets. Then orders/saga.go, the steps of an order, and shipping, the smallest
+// of those who take part in one. payments and inventory decide by tag, products is
+// about caches, users about shards and the outbox. All else serves the show: fault
+// breaks a service, load keeps it busy, collect gathers what it tells, check judges
+// it, page shows that, scenario does the same from a script.
 //
 // # Two halves
 //
 // The services are one half: they know of each other by address, and share no
 // memory even where they share a process. Control is the other: load, collector,
 // page and scenarios. Control reaches a service by HTTP alone, as it would reach
-// one on another host, with two exceptions that have no other form: it starts and
-// stops a service of its own process.
+// one on another host, but for what has no other form: it starts and stops services,
+// in its own process or, with -procs, in processes of their own. The broker and L2 keep
+// nothing over a crash and so belong to it, behind HTTP like all the rest.
 package shop
 
 import (
@@ -57,6 +62,7 @@ type Config struct {
 	Seed      uint64    // of load and faults
 	RPS       int       // of the load; zero sends nothing
 	FreePorts bool      // takes any ports and not those of the table, for shops beside each other
+	Registry  string    // URL of a registry with Consul's API; empty is the shop's own
 	History   io.Writer // of every call of the load; nil keeps none
 	Logger    *slog.Logger
 }

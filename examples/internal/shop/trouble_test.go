@@ -28,7 +28,7 @@ func TestAnEffectWithoutAnAnswerIsNeitherLostNorDoubled(t *testing.T) {
 			visit(t, func(v visitor) { // for a moment
 				v.inject(step.service, "drop=100%", "path="+step.path, "for=500ms")
 				o, _ := v.buy(`{"userId":1}`)
-				time.Sleep(5 * time.Second)
+				time.Sleep(3 * time.Second)
 				assert.Equal(t, "confirmed", v.order(o.ID).Status)
 				assert.Equal(t, int64(199), v.ledger().Captured)
 				v.balanced()
@@ -36,10 +36,10 @@ func TestAnEffectWithoutAnAnswerIsNeitherLostNorDoubled(t *testing.T) {
 			if i > 2 { // behind the pivot it is repeated for as long as it takes
 				return
 			}
-			visit(t, func(v visitor) { // for longer than an order may take
-				v.inject(step.service, "drop=100%", "path="+step.path, "for=23s")
+			visitWith(t, impatient(t), func(v visitor) { // for longer than an order may take
+				v.inject(step.service, "drop=100%", "path="+step.path, "for=8s")
 				o, _ := v.buy(`{"userId":1}`)
-				time.Sleep(30 * time.Second)
+				time.Sleep(12 * time.Second)
 				assert.Equal(t, "rejected", v.order(o.ID).Status)
 				v.balanced()
 			})

@@ -2,7 +2,6 @@ package onredis_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -67,5 +66,5 @@ func eventually(t *testing.T, url, say string) {
 			return
 		}
 	}
-	t.Fatal(fmt.Sprintf("%s does not say %s: %s", url, say, last))
+	t.Fatalf("%s does not say %s: %s", url, say, last)
 }

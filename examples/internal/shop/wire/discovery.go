@@ -54,7 +54,7 @@ func (d *directory) register(ctx context.Context) {
 	n, _ := strconv.Atoi(port)
 	body, err := json.Marshal(map[string]any{
 		"ID": d.name, "Name": d.service, "Address": host, "Port": n,
-		"Check": map[string]string{"HTTP": "/health", "Interval": d.every.String(), "Timeout": d.limit.String()},
+		"Check": map[string]string{"HTTP": "http://" + d.addr + "/health", "Interval": d.every.String(), "Timeout": d.limit.String()},
 	})
 	if err != nil {
 		return
@@ -83,7 +83,7 @@ func (d *directory) leave() {
 func (d *directory) follow(ctx context.Context, callee string, c *Client) {
 	index := "0"
 	for ctx.Err() == nil {
-		path := fmt.Sprintf("/v1/health/service/%s?passing=1&index=%s&wait=1s", url.PathEscape(callee), index)
+		path := fmt.Sprintf("/v1/health/service/%s?passing=1&index=%s&wait=2s", url.PathEscape(callee), index)
 		answer, next, err := d.call(ctx, http.MethodGet, path, nil)
 		var found []struct {
 			Service struct {
@@ -120,7 +120,7 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // call makes one request and returns the body and the registry's index.
 func (d *directory) call(ctx context.Context, method, path string, body []byte) (answer []byte, index string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, d.url+path, bytes.NewReader(body))
 	if err != nil {

@@ -5,15 +5,20 @@
 //
 // An outgoing call, outside in:
 //
-//	retry → breaker of the callee → time limit of this try → transport
+//	retry → bridge over a restart → balancer → breaker of the instance → time limit of this try → transport
 //
 // An incoming request, outside in:
 //
-//	panic guard → trace id, counters → fault injection → remaining time → handler
+//	panic guard → trace id, counters → fault injection → remaining time → held until ready → handler
 //
 // The order is the point. A breaker below the retry sees every try, so it opens
 // early, and once it is open the retry stops at the first refusal, because a
 // rejection says of itself that a repeat cannot help. Faults act on the callee's
 // side of a real connection, so callers meet them as they would meet a sick
 // server: nothing in the client chain knows that a fault was injected.
+//
+// Beside the chains a Node gives its service what a framework would: logs and read
+// models (host.go, model.go), a way to the broker and to L2, a say in its health, and
+// its place in the registry (discovery.go). A service is a function that takes a Node
+// and returns its routes.
 package wire
