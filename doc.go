@@ -30,7 +30,7 @@
 //	})
 //
 // Packages never import each other and link the standard library alone, sharding
-// xxhash as well. They understand each other through two optional methods of an
+// xxhash and those for Redis go-redis as well. They understand each other through two optional methods of an
 // error, Retryable() bool and RetryAfter() time.Duration: a breaker's rejection
 // says that a retry cannot help now, and when to come back.
 package keelson
