@@ -81,6 +81,8 @@ func (s *Saga[T]) takeBack(ctx context.Context, name string) error {
 		return nil
 	case Abandoned:
 		return Refuse(m.verdict(sum))
+	case Stuck:
+		err = nil // a human decides, and the undo waits
 	case Completed:
 		err = s.Reverse(ctx, id, reason)
 	case Running, Waiting:
