@@ -34,12 +34,7 @@ func (m *machine) undoable(i int) bool {
 	if !m.toUndo(i) || m.steps[i].stuck {
 		return false
 	}
-	for _, j := range m.g.nodes[i].below {
-		if m.toUndo(j) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(m.g.nodes[i].below, m.toUndo)
 }
 
 // mayTurn: Cancel and Deadline have no effect once the pivot has begun.
