@@ -12,6 +12,12 @@
 //     that can be asked, decided on and projected, at any point in time: in
 //     memory, in files ([github.com/keelson-go/keelson/eventsource/eventfile]), in
 //     Postgres or SQLite ([github.com/keelson-go/keelson/eventsource/eventsql]).
+//   - [github.com/keelson-go/keelson/eventsource/messaging] carries events and tasks
+//     between services: in memory, through Redis, Kafka or RabbitMQ, and out of a
+//     database transaction
+//     ([github.com/keelson-go/keelson/eventsource/messaging/outbox]).
+//   - [github.com/keelson-go/keelson/eventsource/cqrs] finds the handler of a command
+//     or a query by its type.
 //   - [github.com/keelson-go/keelson/cache] keeps values near the caller, in the
 //     process and in a store that all nodes share, and stays coherent.
 //   - [github.com/keelson-go/keelson/saga] runs steps in several places to the end,
@@ -24,7 +30,7 @@
 //	})
 //
 // Packages never import each other and link the standard library alone, sharding
-// xxhash as well. They understand each other through two optional methods of an
+// xxhash and those for Redis go-redis as well. They understand each other through two optional methods of an
 // error, Retryable() bool and RetryAfter() time.Duration: a breaker's rejection
 // says that a retry cannot help now, and when to come back.
 package keelson

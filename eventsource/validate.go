@@ -115,6 +115,9 @@ func validateConditions(conds []Condition) error {
 			return fmt.Errorf("%w (conditions[%d])", err, i)
 		}
 	}
+	if len(conds) < 2 {
+		return nil
+	}
 	of := func(isIt func(kind) bool) func(int) string {
 		return func(i int) string {
 			if isIt(conds[i].kind) {
@@ -240,21 +243,27 @@ func isText(s string) bool { return len(s) <= maxText && isUTF8(s) }
 // for one that is 0 or no ASCII, which is where most of Validate's time goes.
 func isUTF8(s string) bool {
 	const low, high = 0x0101010101010101, 0x8080808080808080
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
+	n := len(s)
+	if n < 8 {
+		for i := range n {
+			if s[i]-1 >= 0x7f {
+				return isUTF8Slowly(s)
+			}
+		}
+		return true
+	}
+	for i := 0; i < n; i += 8 {
+		i = min(i, n-8) // the last eight may begin among those before
 		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
 		if (w|(w-low))&high != 0 {
-			return utf8.ValidString(s[i:]) && strings.IndexByte(s[i:], 0) < 0
-		}
-	}
-	for ; i < len(s); i++ {
-		if s[i]-1 >= 0x7f {
-			return utf8.ValidString(s[i:]) && strings.IndexByte(s[i:], 0) < 0
+			return isUTF8Slowly(s)
 		}
 	}
 	return true
 }
+
+func isUTF8Slowly(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 func badText(field, s string) error {
 	if isText(s) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
 )
 
 func ExampleValidate() {
@@ -67,4 +68,18 @@ func FuzzTextsAreUTF8WithoutNUL(f *testing.F) {
 			t.Fatalf("%q is valid: %v, Validate: %v", s, good, err)
 		}
 	})
+}
+
+// The look at eight bytes at a time agrees with the library's at one, at every length
+// and with the odd byte anywhere.
+func TestTextsAreUTF8WithoutNUL(t *testing.T) {
+	for _, odd := range []string{"", "\x00", "\x7f", "\x80", "\xff", "é", "\xc3", "€", "\U0001F600", "\xed\xa0\x80"} {
+		for before := range 20 {
+			for after := range 20 {
+				text := strings.Repeat("a", before) + odd + strings.Repeat("z", after)
+				want := utf8.ValidString(text) && !strings.Contains(text, "\x00")
+				require.Equal(t, want, eventsource.IsUTF8(text), text)
+			}
+		}
+	}
 }

@@ -34,7 +34,8 @@ const (
 	// Abandoned.
 	ResolveSkip = "skip"
 	// ResolveAbandon runs nothing more. It is also allowed for a saga that is not
-	// Stuck, if no live process holds it.
+	// Stuck, if no live process holds it, and for one whose definition is not
+	// registered here or cannot continue it.
 	ResolveAbandon = "abandon"
 )
 
@@ -165,9 +166,9 @@ func (c *Coordinator) History(ctx context.Context, id string) iter.Seq2[Record, 
 }
 
 // Resolve carries out what a human decided about a Stuck saga: see the Resolve
-// constants. [ErrConflict] if it is not Stuck (but for ResolveAbandon), if the step
-// is not stuck, or if a live process holds it; [ErrPastPivot], [ErrTerminal],
-// [ErrNotFound].
+// constants. [ErrConflict] if it is not Stuck or no definition here can continue it
+// (but for ResolveAbandon), if the step is not stuck, or if a live process holds
+// it; [ErrPastPivot], [ErrTerminal], [ErrNotFound].
 func (c *Coordinator) Resolve(ctx context.Context, id string, r Resolution) error {
 	if err := r.check(); err != nil {
 		return err
@@ -181,7 +182,15 @@ func (c *Coordinator) Resolve(ctx context.Context, id string, r Resolution) erro
 	case s.State != Stuck && r.Action != ResolveAbandon:
 		return fmt.Errorf("%w: %s is %v, not stuck", ErrConflict, id, s.State)
 	}
-	return c.alone(ctx, id, func(m *machine) (Record, error) { return m.resolution(r) })
+	return c.alone(ctx, id, func(m *machine, unknown error) (Record, error) {
+		switch {
+		case unknown == nil:
+			return m.resolution(r)
+		case r.Action == ResolveAbandon:
+			return Record{Kind: kindResolve, State: Abandoned, Data: encodeNote(note{As: &r})}, nil
+		}
+		return Record{}, fmt.Errorf("%w: %s: %w", ErrConflict, id, unknown)
+	})
 }
 
 func (r Resolution) check() error {
@@ -250,8 +259,9 @@ func (m *machine) stuckStep(r Resolution) (int, error) {
 }
 
 // alone claims the saga, which no live process may hold, appends a record and
-// gives it up again.
-func (c *Coordinator) alone(ctx context.Context, id string, decide func(*machine) (Record, error)) error {
+// gives it up again. Where no definition here can continue the saga, decide is told
+// why and has no machine; what it returns then says itself which State follows.
+func (c *Coordinator) alone(ctx context.Context, id string, decide func(m *machine, unknown error) (Record, error)) error {
 	owner := c.newOwner()
 	work, err := c.store.Poll(ctx, Lease{Owner: owner, For: c.cfg.Lease, Only: id})
 	if err != nil {
@@ -269,26 +279,26 @@ func (c *Coordinator) alone(ctx context.Context, id string, decide func(*machine
 	if err != nil {
 		return fmt.Errorf("saga: %s: %w", id, err)
 	}
-	p, err := c.programFor(s)
-	var m *machine
-	if err == nil {
-		m, err = fold(p.g, id, log)
+	m, unknown := c.machineOf(s, log)
+	if unknown == nil {
+		m.takeover(s.Epoch)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrConflict, id, err)
-	}
-	m.takeover(s.Epoch)
-	rec, err := decide(m)
+	rec, err := decide(m, unknown)
 	if err != nil {
 		return err
 	}
-	rec.Seq, rec.Epoch, rec.At = m.seq+1, s.Epoch, work.Now
-	if err := m.apply(rec); err != nil {
-		return fmt.Errorf("saga: %s: %w", id, err)
-	}
-	rec.State = m.state
 	s.Owner = owner
-	w := Write{Summary: summarize(s, m), Records: []Record{rec}, Read: m.read, Release: true}
+	w := Write{Summary: s, Release: true}
+	rec.Seq, rec.Epoch, rec.At = s.Seq+1, s.Epoch, work.Now
+	if unknown == nil {
+		if err := m.apply(rec); err != nil {
+			return fmt.Errorf("saga: %s: %w", id, err)
+		}
+		rec.State, w.Summary, w.Read = m.state, summarize(s, m), m.read
+	} else {
+		w.Summary.State, w.Summary.Seq = rec.State, rec.Seq
+	}
+	w.Records = []Record{rec}
 	v, err := c.writes.commit(ctx, &pending{write: w})
 	if err = errors.Join(err, v.Err); err != nil {
 		return fmt.Errorf("saga: %s of %s: %w", rec.Kind, id, err)
@@ -296,6 +306,15 @@ func (c *Coordinator) alone(ctx context.Context, id string, decide func(*machine
 	c.announce(id, nil)
 	c.nudge()
 	return nil
+}
+
+// machineOf folds a log by the definition that may continue it.
+func (c *Coordinator) machineOf(s Summary, log []Record) (*machine, error) {
+	p, err := c.programFor(s)
+	if err != nil {
+		return nil, err
+	}
+	return fold(p.g, s.ID, log)
 }
 
 // Reverse undoes a Completed saga, in the reverse order of its steps, also those
@@ -320,7 +339,10 @@ func (s *Saga[S]) Reverse(ctx context.Context, id, reason string) error {
 	if g := m.g; g.pivot >= 0 && !g.nodes[g.pivot].hasUndo {
 		return fmt.Errorf("%w: the pivot %s of %s has no Undo", ErrPastPivot, g.nodes[g.pivot].name, id)
 	}
-	return s.c.alone(ctx, id, func(m *machine) (Record, error) {
+	return s.c.alone(ctx, id, func(m *machine, unknown error) (Record, error) {
+		if unknown != nil {
+			return Record{}, fmt.Errorf("%w: %s: %w", ErrConflict, id, unknown)
+		}
 		if m.state != Completed {
 			return Record{}, fmt.Errorf("%w: %s is %v, not completed", ErrConflict, id, m.state)
 		}

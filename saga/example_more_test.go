@@ -263,3 +263,53 @@ func ExampleSaga_Run() {
 	fmt.Println(result, err)
 	// Output: {7 true} <nil>
 }
+
+// A failure may have had an effect, so it is retried under the same key; after the
+// last attempt the step is undone as well.
+func ExampleRetry() {
+	_, s, stop := start(saga.Definition[trip]{Name: "trip", Steps: []saga.Step[trip]{{
+		Name:  "pay",
+		Retry: saga.Retry{Attempts: 2, Base: time.Millisecond},
+		Do: func(ctx context.Context, _ *trip) error {
+			call := saga.CallFrom(ctx)
+			fmt.Println(call.Key(), call.Attempt)
+			return errors.New("no answer from the bank")
+		},
+		Undo: func(ctx context.Context, _ *trip) error {
+			fmt.Println(saga.CallFrom(ctx).Key())
+			return nil
+		},
+	}}})
+	defer stop()
+	_, err := s.Run(context.Background(), "trip-1", trip{})
+	fmt.Println(err)
+	// Output:
+	// trip-1/pay 1
+	// trip-1/pay 2
+	// trip-1/pay#undo
+	// saga: trip-1 (trip) compensated: pay: no answer from the bank
+}
+
+// List finds sagas by state, History tells what happened to one.
+func ExampleCoordinator_History() {
+	c, s, stop := start(saga.Definition[trip]{Name: "trip", Steps: []saga.Step[trip]{
+		{Name: "hotel", Do: func(_ context.Context, t *trip) error { t.By = "train"; return nil }, Undo: say("cancel hotel")},
+		{Name: "flight", Do: func(context.Context, *trip) error { return saga.Refuse(errors.New("no seats")) }},
+	}})
+	defer stop()
+	ctx := context.Background()
+	_, _ = s.Run(ctx, "trip-1", trip{})
+	for found, err := range c.List(ctx, saga.Filter{States: []saga.State{saga.Compensated}}) {
+		fmt.Println(found.ID, found.Step, found.Cause, err)
+	}
+	for r, err := range c.History(ctx, "trip-1") {
+		fmt.Println(r.Seq, r.Kind, r.Step, r.Error, string(r.Data), r.State, err)
+	}
+	// Output:
+	// cancel hotel
+	// trip-1  no seats <nil>
+	// 1 start   {} running <nil>
+	// 2 done hotel  {"set":{"by":"train"}} running <nil>
+	// 3 refuse flight no seats  compensating <nil>
+	// 4 undone hotel   compensated <nil>
+}

@@ -25,7 +25,7 @@ type Memory struct {
 
 type held struct {
 	Summary
-	log   []Record
+	log   packed
 	mail  []Record        // unread
 	keys  map[string]bool // of messages, also of those read
 	queue *dueQueue
@@ -81,7 +81,7 @@ func (m *Memory) commit(w *Write, now time.Time) Verdict {
 	case h.Epoch == w.Summary.Epoch && follows(h.Seq, w.Records):
 		m.store(h, w, now)
 		v.Mail = h.Mail
-	case !holds(h.log, w.Records):
+	case !holds(h.log.records("", ""), w.Records):
 		v.Err = ErrFenced
 	}
 	return v
@@ -98,7 +98,7 @@ func (m *Memory) create(h *held, w *Write, now time.Time) Verdict {
 	}
 	h = &held{Summary: Summary{ID: w.Summary.ID, Epoch: 1, Started: now}, place: -1}
 	if w.Summary.Owner != "" {
-		h.log = make([]Record, 0, 12) // it runs now; what waits is clipped
+		h.log = make(packed, 0, 1<<10) // it runs now; what waits is clipped
 	}
 	m.sagas[h.ID] = h
 	if !w.Release && m.owners[w.Summary.Owner] != nil {
@@ -116,8 +116,8 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 	s.Epoch, s.Mail, s.Claims, s.Started, s.Updated = h.Epoch, h.Mail, 0, h.Started, now
 	s.Owner = h.Owner
 	for _, r := range w.Records {
-		r.Saga, r.Name, r.At = "", "", now
-		h.log = append(h.log, r)
+		r.At = now
+		h.log = h.log.add(&r)
 		s.Seq = r.Seq
 	}
 	if len(w.Records) == 0 {
@@ -128,8 +128,8 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 	s.WakeAt = time.Time{}
 	if w.Release {
 		s.Owner = ""
-		if cap(h.log) > len(h.log)+4 {
-			h.log = append(make([]Record, 0, len(h.log)), h.log...)
+		if !s.State.Ended() {
+			h.log = append(make(packed, 0, len(h.log)), h.log...)
 		}
 	}
 	switch {

@@ -59,7 +59,7 @@ func (m *Memory) Load(ctx context.Context, id string) (Summary, []Record, []Reco
 	if h == nil {
 		return Summary{}, nil, nil, ErrNotFound
 	}
-	return h.Summary, copies(h, h.log), copies(h, h.mail), nil
+	return h.Summary, h.log.records(h.ID, h.Name), copies(h, h.mail), nil
 }
 
 func copies(h *held, records []Record) []Record {

@@ -51,3 +51,68 @@ func TestParallelChangesOfDifferentFieldsMerge(t *testing.T) {
 		assert.Equal(t, state{N: 1, Trail: []string{"in", "two"}}, got)
 	})
 }
+
+// T21, T28: when a step beside others turns the saga, no Undo begins before the
+// slowest Do has returned, also of a step that is done already, and nothing that
+// would have come next begins.
+func TestTurnWaitsForTheSlowest(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := &world{}
+		b := serve(t, saga.NewMemory(), saga.Config{})
+		quick, slow, bad, next := w.step("quick", nil), w.step("slow", nil), w.step("bad", nil), w.step("next", nil)
+		for _, s := range []*saga.Step[state]{&quick, &slow, &bad} {
+			s.After = []string{}
+		}
+		next.After = []string{"slow"}
+		returned := false
+		slow.Do = func(ctx context.Context, _ *state) error {
+			w.note(ctx)
+			<-ctx.Done()
+			time.Sleep(5 * time.Second) // and still succeeds
+			returned = true
+			return nil
+		}
+		bad.Do = func(ctx context.Context, _ *state) error {
+			time.Sleep(time.Second)
+			return saga.Refuse(errBroken)
+		}
+		quick.Undo = func(ctx context.Context, _ *state) error {
+			assert.True(t, returned, "an Undo beside a Do")
+			w.note(ctx)
+			return nil
+		}
+		s := register(t, b.c, chain(w, quick, slow, bad, next))
+		_, err := s.Run(t.Context(), "1", state{})
+		require.ErrorIs(t, err, saga.ErrCompensated)
+		assert.Equal(t, "quick quick#undo slow slow#undo", sorted(w.trace()))
+	})
+}
+
+// T24: an undo that is Stuck holds up what it builds on, and no other branch; what
+// is left is named.
+func TestStuckUndoHoldsUpNoOtherBranch(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := &world{}
+		b := serve(t, saga.NewMemory(), saga.Config{})
+		left, right, bad := w.step("left", nil), w.step("right", nil), w.step("bad", always(saga.Refuse(nil)))
+		left.After, right.After, bad.After = []string{"top"}, []string{"top"}, []string{"left", "right"}
+		left.Undo = func(ctx context.Context, _ *state) error { w.note(ctx); return saga.Refuse(errBroken) }
+		right.Undo = func(ctx context.Context, _ *state) error {
+			time.Sleep(time.Second) // later than the other
+			w.note(ctx)
+			return nil
+		}
+		right.Do = func(ctx context.Context, s *state) error { w.note(ctx); s.Trail = []string{"right"}; return nil }
+		s := register(t, b.c, chain(w, w.step("top", nil), left, right, bad))
+		_, err := s.Run(t.Context(), "1", state{})
+		e := asError(t, err)
+		assert.Equal(t, saga.Stuck, e.State)
+		assert.Equal(t, []string{"top", "left"}, e.Left)
+		assert.Equal(t, []string{"left: broken"}, e.Undo)
+		assert.Equal(t, "bad left left#undo right right#undo top", sorted(w.trace()))
+		require.NoError(t, b.c.Resolve(t.Context(), "1", saga.Resolution{Action: saga.ResolveDone, By: "ada", Reason: "by hand"}))
+		_, err = s.Wait(t.Context(), "1")
+		require.ErrorIs(t, err, saga.ErrCompensated)
+		assert.Equal(t, 1, w.count("top#undo"))
+	})
+}

@@ -228,7 +228,7 @@ func (s *Saga[S]) get(ctx context.Context, id string) (v S, m *machine, sum Summ
 		return v, nil, sum, err
 	}
 	if m, err = fold(p.g, id, log); err != nil {
-		return v, nil, sum, fmt.Errorf("saga: %s: %w", id, err)
+		return v, m, sum, fmt.Errorf("saga: %s: %w", id, err)
 	}
 	if err = json.Unmarshal(m.data, &v); err != nil {
 		return v, m, sum, fmt.Errorf("saga: state of %s: %w", id, err)

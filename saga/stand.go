@@ -28,14 +28,14 @@ func (m *machine) toUndo(i int) bool {
 	return m.back && m.g.nodes[i].hasUndo && (s.status == done || s.status == unknown)
 }
 
-// undoable: Undo may run, but for a wait and running Dos. Whoever builds on the
-// step is undone before it.
+// undoable: Undo may run, but for a wait and running Dos, which [machine.due] looks
+// at. Whoever builds on the step is undone before it.
 func (m *machine) undoable(i int) bool {
 	if !m.toUndo(i) || m.steps[i].stuck {
 		return false
 	}
 	for _, j := range m.g.nodes[i].below {
-		if m.toUndo(j) || m.steps[j].open {
+		if m.toUndo(j) {
 			return false
 		}
 	}

@@ -49,7 +49,7 @@ func (s *Saga[T]) asStep(ctx context.Context, name string, in T, out func(T)) er
 		return err
 	}
 	v, m, sum, err := s.get(ctx, id)
-	if err != nil {
+	if err != nil && sum.State != Stuck { // stuck, also where no definition here can continue it
 		return err
 	}
 	switch sum.State {
@@ -72,7 +72,7 @@ func (s *Saga[T]) takeBack(ctx context.Context, name string) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil // it was never started
-	case err != nil:
+	case err != nil && sum.State != Stuck:
 		return err
 	}
 	reason := fmt.Sprintf("%s compensates", call.Saga)

@@ -34,11 +34,13 @@ func (s *Saga[S]) await(ctx context.Context, id string, told chan *ending, look 
 			switch {
 			case ctx.Err() != nil:
 				return v, context.Cause(ctx)
-			case err != nil && (m == nil || final(err)):
-				return v, err
 			case err == nil && over(sum.State):
 				return v, m.verdict(sum)
-			}
+			case err != nil && over(sum.State) && sum.Name == s.p.g.name:
+				return v, s.c.verdictOn(ctx, sum, err)
+			case err != nil && (m == nil || final(err)):
+				return v, err
+			} // a log that does not fold here may go on elsewhere, or get stuck
 		}
 		if tick == nil && s.c.serving() == nil { // a server looks for all who wait
 			ticker := time.NewTicker(s.c.cfg.Poll)

@@ -115,10 +115,12 @@ func (r *sidecarReader) names(names *index.Names) {
 		list := names.List(names.Intern(r.text()))
 		pos := r.log.last.Load()
 		n := r.uvarint()
-		for range n {
-			pos += uint32(r.number())
-			list.Append(pos)
-		}
+		list.Extend(n, func(to []uint32) {
+			for i := range to {
+				pos += uint32(r.number())
+				to[i] = pos
+			}
+		})
 		r.log.bytes += 4 * uint64(n)
 	}
 }

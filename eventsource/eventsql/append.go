@@ -3,7 +3,6 @@ package eventsql
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -208,9 +207,6 @@ func (s *Store) written(ctx context.Context, q querier, r *request, v verdict) (
 	}
 	if _, open := q.(*sql.Tx); !open {
 		s.Notify()
-	}
-	if len(v.positions) != n || len(v.versions) != len(r.streams) {
-		return eventsource.Result{}, errors.New("eventsql: the database returned fewer positions than events; are its functions of another version?")
 	}
 	res := eventsource.Result{First: eventsource.Position(v.positions[0]), Last: eventsource.Position(v.positions[n-1])}
 	if last := &r.rows[n-1]; last.owner > 0 {

@@ -165,9 +165,8 @@ func (g *group) onSQLite() {
 		verdicts, err = s.appendAll(ctx, conn, jobs)
 		return err
 	})
-	for _, j := range jobs {
-		j.r.lost = j.r.lost || committing
-		j.r.check = j.r.check || committing
+	if err != nil && committing {
+		jobs = g.lost(jobs, err)
 	}
 	switch {
 	case err == nil:
@@ -231,6 +230,22 @@ func (s *Store) appendSQLite(ctx context.Context, q querier, r *request) (v verd
 		err = t.flush(ctx)
 	}
 	return v, err
+}
+
+// lost notes that nobody knows what became of jobs, and returns those that are sent
+// again: whose ids tell, or that write nothing.
+func (g *group) lost(jobs []*job, err error) (again []*job) {
+	again = []*job{} // not nil: they have been taken
+	for _, j := range jobs {
+		j.r.lost, j.r.check = true, true
+		if j.r.harmless() {
+			g.s.stats.resent.Add(1)
+			again = append(again, j)
+		} else {
+			j.finish(eventsource.Result{}, g.s.failed(g.s.ctx, j.r, err))
+		}
+	}
+	return again
 }
 
 // oneByOne gives each job its own transaction, after the one that they shared

@@ -27,9 +27,8 @@ func (g *group) onPostgres() {
 		v, err := s.callAppend(ctx, q, m.request, m.keys(s.hash), true)
 		conn.Close() // answers may need it: it can be the pool's only one
 		if err != nil {
-			for _, j := range jobs {
-				lost := !sqldb.RolledBack(err) && !sqldb.NotSent(err)
-				j.r.lost, j.r.check = j.r.lost || lost, j.r.check || lost
+			if !sqldb.RolledBack(err) && !sqldb.NotSent(err) {
+				jobs = g.lost(jobs, err)
 			}
 			break
 		}
@@ -83,8 +82,8 @@ type mixture struct {
 }
 
 // add takes r in, unless a request before it has a say in it: it looks at what
-// they write, or has an id or a source in common. One with very many locks goes
-// alone.
+// they write, or has an id or a source in common. Together they have at most
+// maxGroupKeys locks.
 func (m *mixture) add(h hasher, r *request) bool {
 	keys := len(h.keys(r))
 	if m.ids == nil {

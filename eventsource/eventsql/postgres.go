@@ -3,6 +3,7 @@ package eventsql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -72,7 +73,11 @@ func (s *Store) callAppend(ctx context.Context, q querier, r *request, keys []ke
 	if err := row.Scan(&kind, &positions, &versions, &failed); err != nil {
 		return v, err
 	}
-	return decodeVerdict(kind, positions.String, versions.String, failed.String)
+	v, err = decodeVerdict(kind, positions.String, versions.String, failed.String)
+	if err == nil && v.kind == isWritten && n > 0 && (len(v.positions) != n || len(v.versions) != len(r.streams)) {
+		err = errors.New("the database returned fewer positions than events; are its functions of another version?")
+	}
+	return v, err
 }
 
 func decodeVerdict(kind, positions, versions, failed string) (v verdict, err error) {

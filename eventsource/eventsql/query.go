@@ -2,6 +2,7 @@ package eventsql
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -201,11 +202,27 @@ func (s *Store) filter(b *builder, at string, it eventsource.Item) {
 	b.in("e.stream", it.Streams)
 	b.in("e.type", it.Types)
 	b.in("e.id", it.IDs)
+	if len(it.Tags) > maxExists {
+		s.countTags(b, at, it.Tags)
+		return
+	}
 	for _, tag := range it.Tags {
 		b.write(" AND EXISTS (SELECT 1 FROM ", s.cfg.Prefix, "tags h WHERE h.position = ", at, ".position AND h.tag = ")
 		b.arg(tag)
 		b.write(")")
 	}
+}
+
+// maxExists: each of them is one more table to Postgres' planner, which takes
+// seconds over a hundred.
+const maxExists = 4
+
+// countTags asks for all of many tags in one subquery.
+func (s *Store) countTags(b *builder, at string, tags []string) {
+	tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	b.write(" AND (SELECT count(*) FROM ", s.cfg.Prefix, "tags h WHERE h.position = ", at, ".position")
+	b.in("h.tag", tags)
+	b.write(") = ", strconv.Itoa(len(tags)))
 }
 
 // selectEvents writes the statement that reads columns of the events that match

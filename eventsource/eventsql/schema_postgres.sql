@@ -168,8 +168,9 @@ BEGIN
     -- drawn: appends that could conflict pass here one by one, so that the
     -- statements below see what the one before has committed.
     space := keelson_space(1);
-    PERFORM CASE WHEN k & 1 = 1 THEN pg_advisory_xact_lock(space | k >> 1)
-        ELSE pg_advisory_xact_lock_shared(space | k >> 1) END
+    -- (| and >> have one precedence.)
+    PERFORM CASE WHEN k & 1 = 1 THEN pg_advisory_xact_lock(space | (k >> 1))
+        ELSE pg_advisory_xact_lock_shared(space | (k >> 1)) END
         FROM unnest(locks::bigint[]) AS k;
 
     all_ids := ids::text[];

@@ -19,6 +19,7 @@ var appendTests = []storeTest{
 	{"appended and returned memory is the caller's", noAlias},
 	{"invalid appends are refused", refuseInvalid},
 	{"limits are inclusive", limits},
+	{"data of 16 MiB comes back", largeData},
 	{"ten thousand events are one append", largest},
 	{"ended contexts are not ignored", endedContext},
 }

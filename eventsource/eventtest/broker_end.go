@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
 )
@@ -86,10 +85,11 @@ func drainAcknowledges(s *suite) {
 	await(s, "a handler runs", running)
 	m.cancel(errLeft)
 	await(s, "its ctx ends", ended)
+	s.others()
 	select {
 	case <-m.done:
 		s.Error("Subscribe did not wait for its handler")
-	case <-time.After(100 * time.Millisecond):
+	default:
 	}
 	close(release)
 	m.wait()

@@ -92,7 +92,6 @@ func limits(s store) {
 		{Type: "t", Tags: manyTags(64), Schema: math.MaxInt32},
 		{Type: "t", Tags: append(manyTags(63), "tag-0")},
 		{Type: "t", Meta: map[string]string{filled(255): filled(64<<10 - 255)}},
-		{Type: "t", Data: make([]byte, 16<<20)},
 	}
 	s.fresh(events, eventsource.NoStream(filled(255)))
 	for i, r := range s.all() {
@@ -114,6 +113,18 @@ func limits(s store) {
 	}
 	if err := s.conflict(one("a", "t"), eventsource.NoneSince(items, 0)); err.Position != s.all()[2].Position {
 		s.Fatalf("the newest match of 128 items is at %d, want %d", err.Position, s.all()[2].Position)
+	}
+}
+
+// largeData is the most Data of an event, which is not all of one byte.
+func largeData(s store) {
+	e := eventsource.Event{Type: "t", Data: make([]byte, 16<<20)}
+	for i := 0; i < len(e.Data); i += 1 << 10 {
+		e.Data[i] = byte(i >> 10)
+	}
+	s.fresh([]eventsource.Event{e})
+	if all := s.all(); len(all) != 1 || !same(all[0].Event, e) {
+		s.Fatalf("an event with %d bytes of data does not come back", len(e.Data))
 	}
 }
 

@@ -71,6 +71,10 @@ var offenders = []offender{
 			e.Type = ""
 		}
 	})},
+	{"cut data", "data of 16 MiB comes back", returns(func(_ int, r *rec) bool {
+		r.Data = r.Data[:min(len(r.Data), 8<<20)]
+		return true
+	})},
 	{"one page", "ten thousand events are one append", returns(func(i int, _ *rec) bool { return i < 1000 })},
 	{"works for nobody", "ended contexts are not ignored", appends(func(m mem, c ctx, events []event, conds []cond) (eventsource.Result, error) {
 		return m.Append(context.WithoutCancel(c), events, conds...)

@@ -25,6 +25,7 @@ type topic struct {
 	retained []*held // a ring of the latest, once it is full
 	oldest   int     // where it begins
 	groups   map[string]*group
+	each     []*group // the same, to go over
 }
 
 type group struct{ queue *consume.Queue[*held] }
@@ -48,12 +49,12 @@ func (t *topic) publish(ctx context.Context, msg *held) error {
 func (t *topic) tryPublish(msg *held) (full *group) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, g := range t.groups {
+	for _, g := range t.each {
 		if g.queue.Len() >= t.capacity {
 			return g
 		}
 	}
-	for _, g := range t.groups {
+	for _, g := range t.each {
 		g.queue.Push(msg, msg.Key, 0)
 	}
 	t.keep(msg)
@@ -82,7 +83,7 @@ func (t *topic) group(name string) *group {
 			msg := t.retained[(t.oldest+i)%len(t.retained)]
 			g.queue.Push(msg, msg.Key, 0)
 		}
-		t.groups[name] = g
+		t.groups[name], t.each = g, append(t.each, g)
 	}
 	return g
 }

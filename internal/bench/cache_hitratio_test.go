@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -225,4 +226,35 @@ func TestReferencePolicies(t *testing.T) {
 		hit = 1
 	}
 	assert.Equal(t, 1.0, math.Abs(hit))
+}
+
+// The same without any files: what plain recency is worst at, a loop just larger
+// than the cache, and what it is good at, a skew whose favourites change.
+func TestHitRatioOfGeneratedTraces(t *testing.T) {
+	const capacity, requests = 1000, 200_000
+	rng := rand.New(rand.NewPCG(1, 2))
+	zipf := rand.NewZipf(rng, 1.05, 1, 20_000)
+	traces := map[string]func(i int) int{
+		"loop of 1,100":                       func(i int) int { return i % 1100 },
+		"zipf, other favourites by the tenth": func(i int) int { return int(zipf.Uint64()) + i/(requests/10)*100_000 },
+		"zipf and a scan": func(i int) int {
+			if i%4 == 0 {
+				return 1_000_000 + i
+			}
+			return int(zipf.Uint64())
+		},
+	}
+	// In percentage points. Frequency costs a little where the favourites change.
+	floors := map[string]float64{"loop of 1,100": 75, "zipf, other favourites by the tenth": -6, "zipf and a scan": 4}
+	for name, at := range traces {
+		trace := make([]uint64, requests)
+		for i := range trace {
+			trace[i] = uint64(at(i))
+		}
+		lru := simulate(trace, newRecency(capacity).request)
+		ours, resident := runKeelson(t, trace, capacity)
+		t.Logf("%-36s LRU %5.2f, keelson %5.2f", name, lru, ours)
+		require.LessOrEqual(t, resident, capacity, name)
+		assert.GreaterOrEqual(t, ours-lru, floors[name], name)
+	}
 }

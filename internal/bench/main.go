@@ -138,7 +138,8 @@ func packages() []pkg {
 		{"eventsql", eventsqlRows()},
 		{"cache", cacheL1Rows()},
 		{"cacheredis", cacheRedisRows()},
-		{"messaging", messagingRows()},
+		{"messaging", slices.Concat(messagingRows(), outboxRows())},
+		{"saga", slices.Concat(sagaRows(), sagaManyRows())},
 	}
 }
 

@@ -3,14 +3,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
 	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+	amqp091 "github.com/rabbitmq/amqp091-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
@@ -21,8 +25,9 @@ import (
 )
 
 // messagingRows carry messages of 256 bytes from publishers to one handler of one
-// group. "one at a time" is the time from Publish until the handler runs; "flow" is
-// the time between two messages handled, with eight publishers.
+// group. "one at a time" is the time from Publish until the handler has said that it
+// runs, with its median and 99th percentile; "flow" is the time between two messages
+// handled, with eight publishers.
 func messagingRows() []row {
 	rows := []row{}
 	for _, c := range []struct {
@@ -34,7 +39,7 @@ func messagingRows() []row {
 	}{
 		{"Memory", memoryLine, "watermill v1.5.1, gochannel", gochannelLine, [2]float64{0.5, 0.5}},
 		{"Redis", redisLine, "watermill-redisstream v1.4.5", redisstreamLine, [2]float64{0, 1}},
-		{"RabbitMQ", rabbitLine, "", nil, [2]float64{}},
+		{"RabbitMQ", rabbitLine, "watermill-amqp v3.0.2", watermillRabbitLine, [2]float64{}},
 		{"Kafka, kfake", kafkaLine, "", nil, [2]float64{}},
 	} {
 		for i, shape := range []struct {
@@ -65,12 +70,36 @@ var (
 func oneAtATime(b *testing.B, open func(b *testing.B) (line, func())) {
 	l, end := open(b)
 	defer end()
+	var took latencies
+	last := time.Now()
 	for b.Loop() {
 		if err := l.publish(); err != nil {
 			b.Fatal(err)
 		}
 		<-l.handled
+		now := time.Now()
+		took.add(now.Sub(last))
+		last = now
 	}
+	took.report(b)
+}
+
+// latencies are the last 65,536.
+type latencies struct {
+	all [1 << 16]time.Duration
+	n   int
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.all[l.n%len(l.all)] = d
+	l.n++
+}
+
+func (l *latencies) report(b *testing.B) {
+	all := l.all[:min(l.n, len(l.all))]
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2]), "p50-ns")
+	b.ReportMetric(float64(all[len(all)*99/100]), "p99-ns")
 }
 
 // flow has at most 256 messages on their way.
@@ -103,6 +132,7 @@ func flow(b *testing.B, open func(b *testing.B) (line, func())) {
 	for range window { // full again: all are handled
 		room <- struct{}{}
 	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 }
 
 // broker is a line of keelson's.
@@ -211,6 +241,27 @@ func watermillLine(b *testing.B, pub message.Publisher, sub message.Subscriber) 
 func gochannelLine(b *testing.B) (line, func()) {
 	g := gochannel.NewGoChannel(gochannel.Config{OutputChannelBuffer: 1024}, watermill.NopLogger{})
 	return watermillLine(b, g, g)
+}
+
+// watermillRabbitLine has what ours has: quorum queues, confirmed publishing, and one
+// delivery on its way to a handler.
+func watermillRabbitLine(b *testing.B) (line, func()) {
+	s, err := rabbit()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := amqp.NewDurablePubSubConfig(s.URL(), amqp.GenerateQueueNameTopicNameWithSuffix("g"))
+	cfg.Queue.Arguments = amqp091.Table{"x-queue-type": "quorum"}
+	cfg.Publish.ConfirmDelivery, cfg.Publish.ChannelPoolSize = true, 8
+	pub, err := amqp.NewPublisher(cfg, watermill.NopLogger{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	sub, err := amqp.NewSubscriber(cfg, watermill.NopLogger{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return watermillLine(b, pub, sub)
 }
 
 func redisstreamLine(b *testing.B) (line, func()) {

@@ -69,6 +69,22 @@ func (s *sample) ns() float64 {
 	return all[len(all)/2]
 }
 
+// extra is the median of each measure that the benchmark reports by itself.
+func (s *sample) extra() map[string]float64 {
+	all := make(map[string][]float64)
+	for _, r := range s.rounds {
+		for unit, v := range r.Extra {
+			all[unit] = append(all[unit], v)
+		}
+	}
+	medians := make(map[string]float64, len(all))
+	for unit, values := range all {
+		slices.Sort(values)
+		medians[unit] = values[len(values)/2]
+	}
+	return medians
+}
+
 // allocs is the largest count of all rounds, since one that differs from the
 // others is worth a look. A round counts whole allocations per operation.
 func (s *sample) allocs() (n int64) {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,7 +38,19 @@ func cell(s sample) string {
 	if n := s.allocs(); n > 0 {
 		text += fmt.Sprintf(", %d allocs", n)
 	}
+	extra := s.extra()
+	for _, unit := range slices.Sorted(maps.Keys(extra)) {
+		text += ", " + measured(unit, extra[unit])
+	}
 	return text
+}
+
+// measured reads "p99 812 ns" for the unit "p99-ns", "812 msg/s" for "msg/s".
+func measured(unit string, v float64) string {
+	if name, of, ok := strings.Cut(unit, "-"); ok {
+		return fmt.Sprintf("%s %.0f %s", name, v, of)
+	}
+	return fmt.Sprintf("%.0f %s", v, unit)
 }
 
 // within is verdict for a bound in time.
@@ -116,7 +130,11 @@ func lines(b *strings.Builder, r result, impl string, s sample) {
 	name := strings.Trim(unnameable.ReplaceAllString(r.row.name, "_"), "_")
 	impl = strings.Trim(unnameable.ReplaceAllString(impl, "_"), "_")
 	for _, round := range s.rounds {
-		fmt.Fprintf(b, "Benchmark/%s/impl=%s-%d\t%d\t%.2f ns/op\t%d B/op\t%d allocs/op\n",
+		fmt.Fprintf(b, "Benchmark/%s/impl=%s-%d\t%d\t%.2f ns/op\t%d B/op\t%d allocs/op",
 			name, impl, r.cpu, round.N, nsPerOp(round), round.AllocedBytesPerOp(), round.AllocsPerOp())
+		for _, unit := range slices.Sorted(maps.Keys(round.Extra)) {
+			fmt.Fprintf(b, "\t%.2f %s", round.Extra[unit], unit)
+		}
+		b.WriteByte('\n')
 	}
 }

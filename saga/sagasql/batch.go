@@ -3,10 +3,9 @@ package sagasql
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/keelson-go/keelson/internal/sqldb"
@@ -15,17 +14,23 @@ import (
 
 // batchStatement is a whole commit on Postgres, one round trip and one transaction:
 // rows are locked in the order of ids, updated where epoch and seq fit, or inserted;
-// records follow those that were accepted. What comes back was accepted.
+// records follow those that were accepted. What comes back was accepted. Columns
+// travel as the text of arrays, which needs no driver's own types. The server keeps one
+// plan for all sizes, made for ten rows: so w is joined to nothing but by the primary
+// key, where it would be read once for each of its rows.
 const batchStatement = `WITH w AS MATERIALIZED (
-	SELECT * FROM json_to_recordset($1::json) AS x (id text, name text, version integer, shape text, can_any text, can_exact text,
-		fingerprint text, state integer, step text, attempt integer, code text, cause text, pivoted boolean, owner text,
-		epoch bigint, seq bigint, first bigint, read bigint, release boolean, wake bigint)
+	SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::integer[], $4::text::text[], $5::text::text[], $6::text::text[],
+		$7::text::text[], $8::text::integer[], $9::text::text[], $10::text::integer[], $11::text::text[], $12::text::text[], $13::text::boolean[],
+		$14::text::text[], $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::bigint[], $19::text::boolean[], $20::text::bigint[])
+		AS x (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted, owner,
+			epoch, seq, first, read, release, wake)
 ), now AS MATERIALIZED (
 	SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS t
 ), own AS MATERIALIZED (
 	SELECT o.owner FROM keelson_saga_owner o WHERE o.dead = 0 AND o.owner IN (SELECT owner FROM w WHERE epoch = 0 AND NOT release) FOR SHARE
 ), locked AS MATERIALIZED (
-	SELECT s.id FROM keelson_saga s WHERE s.id IN (SELECT id FROM w WHERE epoch > 0) ORDER BY s.id FOR UPDATE
+	SELECT w.* FROM w JOIN keelson_saga s ON s.id = w.id AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1)
+	WHERE w.epoch > 0 ORDER BY s.id FOR UPDATE OF s
 ), upd AS (
 	UPDATE keelson_saga s SET name = w.name, version = w.version, shape = w.shape, can_any = w.can_any, can_exact = w.can_exact,
 		fingerprint = w.fingerprint, state = w.state, step = w.step, attempt = w.attempt, code = w.code, cause = w.cause, pivoted = w.pivoted,
@@ -35,20 +40,22 @@ const batchStatement = `WITH w AS MATERIALIZED (
 			WHEN NOT w.release AND s.owner IS NOT NULL OR w.state >= 4 THEN NULL
 			WHEN NOT w.release OR s.mail > greatest(s.mail_read, w.read) THEN now.t
 			WHEN w.wake >= 0 THEN now.t + w.wake
-		END
-	FROM w CROSS JOIN now
-	WHERE s.id = w.id AND s.id IN (SELECT id FROM locked) AND w.epoch > 0 AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1)
-	RETURNING s.id, s.mail
+		END,
+		ended = CASE WHEN w.state >= 5 THEN now.t END
+	FROM locked w CROSS JOIN now
+	WHERE s.id = w.id AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1)
+	RETURNING s.id, s.mail, w.read
 ), ins AS (
 	INSERT INTO keelson_saga (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted,
-		owner, epoch, seq, mail, mail_read, claims, started, updated, wake_at)
+		owner, epoch, seq, mail, mail_read, claims, started, updated, wake_at, ended)
 	SELECT w.id, w.name, w.version, w.shape, w.can_any, w.can_exact, w.fingerprint, w.state, w.step, w.attempt, w.code, w.cause, w.pivoted,
 		own.owner, 1, w.seq, 0, 0, 0, now.t, now.t,
 		CASE
 			WHEN own.owner IS NOT NULL OR w.state >= 4 THEN NULL
 			WHEN NOT w.release THEN now.t
 			WHEN w.wake >= 0 THEN now.t + w.wake
-		END
+		END,
+		CASE WHEN w.state >= 5 THEN now.t END
 	FROM w CROSS JOIN now LEFT JOIN own ON own.owner = w.owner AND NOT w.release
 	WHERE w.epoch = 0 ORDER BY w.id
 	ON CONFLICT (id) DO NOTHING
@@ -56,98 +63,95 @@ const batchStatement = `WITH w AS MATERIALIZED (
 ), accepted AS (
 	SELECT id, mail FROM upd UNION ALL SELECT id, mail FROM ins
 ), gone AS (
-	DELETE FROM keelson_saga_mail m USING w, upd WHERE m.id = upd.id AND w.id = upd.id AND m.seq <= w.read AND m.key = ''
+	DELETE FROM keelson_saga_mail m USING upd WHERE upd.read > 0 AND m.id = upd.id AND m.seq <= upd.read AND m.key = ''
 ), rec AS (
 	INSERT INTO keelson_saga_record (id, seq, kind, step, code, error, key, attempt, epoch, state, at, data)
 	SELECT r.id, r.seq, r.kind, r.step, r.code, r.error, r.key, r.attempt, r.epoch, r.state, now.t, r.data
-	FROM json_to_recordset($2::json) AS r (id text, seq bigint, kind text, step text, code text, error text, key text,
-		attempt integer, epoch bigint, state integer, data text)
+	FROM unnest($21::text::text[], $22::text::bigint[], $23::text::text[], $24::text::text[], $25::text::text[], $26::text::text[], $27::text::text[],
+		$28::text::integer[], $29::text::bigint[], $30::text::integer[], $31::text::text[])
+		AS r (id, seq, kind, step, code, error, key, attempt, epoch, state, data)
 	JOIN accepted ON accepted.id = r.id CROSS JOIN now
 )
 SELECT accepted.id, accepted.mail, now.t FROM accepted CROSS JOIN now`
 
-// headerJSON and recordJSON are rows of the statement's parameters. Data is a string
-// in there, so that it stays as it is, byte for byte.
-type headerJSON struct {
-	ID          string `json:"id"`
-	Name        string `json:"name"`
-	Version     int    `json:"version"`
-	Shape       string `json:"shape"`
-	CanAny      string `json:"can_any"`
-	CanExact    string `json:"can_exact"`
-	Fingerprint string `json:"fingerprint"`
-	State       uint8  `json:"state"`
-	Step        string `json:"step"`
-	Attempt     int    `json:"attempt"`
-	Code        string `json:"code"`
-	Cause       string `json:"cause"`
-	Pivoted     bool   `json:"pivoted"`
-	Owner       string `json:"owner"`
-	Epoch       uint64 `json:"epoch"`
-	Seq         uint64 `json:"seq"`
-	First       uint64 `json:"first"` // of the records, 0: none
-	Read        uint64 `json:"read"`
-	Release     bool   `json:"release"`
-	Wake        int64  `json:"wake"` // microseconds; negative: not by time
-}
-
-type recordJSON struct {
-	ID      string `json:"id"`
-	Seq     uint64 `json:"seq"`
-	Kind    string `json:"kind"`
-	Step    string `json:"step"`
-	Code    string `json:"code"`
-	Error   string `json:"error"`
-	Key     string `json:"key"`
-	Attempt int    `json:"attempt"`
-	Epoch   uint64 `json:"epoch"`
-	State   uint8  `json:"state"`
-	Data    string `json:"data"`
-}
-
-func encodeBatch(writes []saga.Write, order []int) (headers, records []byte, err error) {
-	hs := make([]headerJSON, 0, len(order))
-	rs := make([]recordJSON, 0, len(order))
+// encodeBatch returns the statement's parameters.
+func encodeBatch(writes []saga.Write, order []int) (args []any) {
+	var headers [20]array
+	var records [11]array
 	for _, i := range order {
 		w := &writes[i]
 		sum := &w.Summary
-		h := headerJSON{
-			ID: sum.ID, Name: sum.Name, Version: sum.Version, Shape: sum.Shape, Fingerprint: sum.Fingerprint, State: uint8(sum.State),
-			Step: text(sum.Step), Attempt: sum.Attempt, Code: text(sum.Code), Cause: text(sum.Cause), Pivoted: sum.Pivoted,
-			Owner: sum.Owner, Epoch: sum.Epoch, Seq: sum.Seq, Read: w.Read, Release: w.Release, Wake: max(w.WakeIn, -time.Microsecond).Microseconds(),
-		}
-		h.CanAny, h.CanExact = canNames(sum)
+		first, last := uint64(0), sum.Seq // of the records; first 0: there are none
 		for j := range w.Records {
 			r := &w.Records[j]
-			rs = append(rs, recordJSON{
-				ID: sum.ID, Seq: r.Seq, Kind: r.Kind, Step: text(r.Step), Code: text(r.Code), Error: text(r.Error), Key: text(r.Key),
-				Attempt: r.Attempt, Epoch: r.Epoch, State: uint8(r.State), Data: text(string(r.Data)),
-			})
-			h.Seq = r.Seq
+			first, last = w.Records[0].Seq, r.Seq
+			addRow(records[:], sum.ID, r.Seq, r.Kind, r.Step, r.Code, r.Error, r.Key, r.Attempt, r.Epoch, r.State, string(r.Data))
 		}
-		if len(w.Records) > 0 {
-			h.First = w.Records[0].Seq
+		anyShape, exact := canNames(sum)
+		wake := max(w.WakeIn, -time.Microsecond).Microseconds()
+		addRow(headers[:], sum.ID, sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint, sum.State, sum.Step, sum.Attempt,
+			sum.Code, sum.Cause, sum.Pivoted, sum.Owner, sum.Epoch, last, first, w.Read, w.Release, wake)
+	}
+	for _, all := range [][]array{headers[:], records[:]} {
+		for _, a := range all {
+			args = append(args, a.String())
 		}
-		hs = append(hs, h)
 	}
-	if headers, err = json.Marshal(hs); err == nil {
-		records, err = json.Marshal(rs)
+	return args
+}
+
+// addRow adds a value to each array.
+func addRow(arrays []array, values ...any) {
+	for i, v := range values {
+		arrays[i].add(v)
 	}
-	return headers, records, err
+}
+
+// array is a literal of Postgres, such as {1,2} or {"a","b\"c"}.
+type array []byte
+
+func (a *array) add(v any) {
+	b := append(*a, ',')
+	switch v := v.(type) {
+	case string:
+		b = append(b, '"')
+		for _, c := range []byte(text(v)) {
+			if c == '"' || c == '\\' {
+				b = append(b, '\\')
+			}
+			b = append(b, c)
+		}
+		b = append(b, '"')
+	case bool:
+		b = strconv.AppendBool(b, v)
+	case int:
+		b = strconv.AppendInt(b, int64(v), 10)
+	case int64:
+		b = strconv.AppendInt(b, v, 10)
+	case uint64:
+		b = strconv.AppendUint(b, v, 10)
+	case saga.State:
+		b = strconv.AppendUint(b, uint64(v), 10)
+	}
+	*a = b
+}
+
+func (a array) String() string {
+	if len(a) == 0 {
+		return "{}"
+	}
+	a[0] = '{'
+	return string(append(a, '}'))
 }
 
 // commitBatch sends the writes in one statement and fills in the verdicts of those
 // that it accepted. It returns the others, which have to be looked up.
 func (s *Store) commitBatch(ctx context.Context, writes []saga.Write, order []int, verdicts []saga.Verdict) (rest []int, err error) {
-	headers, records, err := encodeBatch(writes, order)
-	if err != nil {
-		return nil, err
-	}
+	args := encodeBatch(writes, order)
 	accepted := map[string]saga.Verdict{}
-	query := strings.ReplaceAll(batchStatement, sqldb.DefaultPrefix, s.cfg.Prefix)
 	for range 10 {
 		clear(accepted)
-		err = s.queryBatch(ctx, query, headers, records, accepted)
+		err = s.queryBatch(ctx, s.batch, args, accepted)
 		if !sqldb.SerialFailure(err) || ctx.Err() != nil {
 			break
 		}
@@ -165,8 +169,8 @@ func (s *Store) commitBatch(ctx context.Context, writes []saga.Write, order []in
 	return rest, nil
 }
 
-func (s *Store) queryBatch(ctx context.Context, query string, headers, records []byte, accepted map[string]saga.Verdict) error {
-	rows, err := s.db.QueryContext(ctx, query, string(headers), string(records))
+func (s *Store) queryBatch(ctx context.Context, query string, args []any, accepted map[string]saga.Verdict) error {
+	rows, err := s.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,10 @@ func (c *conn) commit(ctx context.Context, w *saga.Write) (v saga.Verdict, err e
 		return c.create(ctx, w)
 	}
 	v.At = timeOf(c.now)
+	extended, err := c.extend(ctx, w, &v)
+	if extended || err != nil {
+		return v, err
+	}
 	h, err := c.find(ctx, w.Summary.ID, true)
 	switch {
 	case err != nil:
@@ -58,9 +62,6 @@ func (c *conn) commit(ctx context.Context, w *saga.Write) (v saga.Verdict, err e
 		return v, nil
 	}
 	v.Mail = h.Mail
-	if h.Epoch == w.Summary.Epoch && (len(w.Records) == 0 || w.Records[0].Seq == h.Seq+1) {
-		return v, c.extend(ctx, h, w)
-	}
 	same, err := c.holds(ctx, h, w.Records)
 	if !same {
 		v.Err = saga.ErrFenced
@@ -91,10 +92,10 @@ func (c *conn) create(ctx context.Context, w *saga.Write) (v saga.Verdict, err e
 	}
 	anyShape, exact := canNames(sum)
 	n, err := c.exec(ctx, "INSERT INTO keelson_saga (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted,"+
-		" owner, epoch, seq, mail, mail_read, claims, started, updated, wake_at)"+
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, $15, 0, 0, 0, $16, $17, $18) ON CONFLICT (id) DO NOTHING",
+		" owner, epoch, seq, mail, mail_read, claims, started, updated, wake_at, ended)"+
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, $15, 0, 0, 0, $16, $17, $18, $19) ON CONFLICT (id) DO NOTHING",
 		sum.ID, sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint, int(sum.State), text(sum.Step), sum.Attempt, text(sum.Code), text(sum.Cause), sum.Pivoted,
-		owner, int64(seq), c.now, c.now, c.wakeAt(w, owner != nil, 0))
+		owner, int64(seq), c.now, c.now, c.wakeAt(w, owner != nil), c.ended(w))
 	if err != nil {
 		return v, err
 	}
@@ -121,53 +122,101 @@ func (c *conn) found(ctx context.Context, w *saga.Write) (v saga.Verdict, err er
 
 // extend takes over a write that follows. Who holds the saga goes on holding it;
 // nobody does if the writer's lease ran out and the saga was not claimed since.
-func (c *conn) extend(ctx context.Context, h *header, w *saga.Write) error {
-	sum := &w.Summary
-	seq, read := h.Seq, max(h.read, w.Read)
-	if n := len(w.Records); n > 0 {
-		seq = w.Records[n-1].Seq
-	}
-	var owner any
-	if h.Owner != "" && !w.Release {
-		owner = h.Owner
-	}
-	anyShape, exact := canNames(sum)
-	_, err := c.exec(ctx, "UPDATE keelson_saga SET name = $1, version = $2, shape = $3, can_any = $4, can_exact = $5, fingerprint = $6, state = $7, step = $8,"+
-		" attempt = $9, code = $10, cause = $11, pivoted = $12, owner = $13, seq = $14, mail_read = $15, claims = 0, updated = $16, wake_at = $17 WHERE id = $18",
-		sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint, int(sum.State), text(sum.Step),
-		sum.Attempt, text(sum.Code), text(sum.Cause), sum.Pivoted, owner, int64(seq), int64(read), c.now, c.wakeAt(w, owner != nil, h.Mail-min(read, h.Mail)), h.ID)
-	if err != nil {
-		return err
-	}
-	if read > h.read {
-		_, err = c.exec(ctx, "DELETE FROM keelson_saga_mail WHERE id = $1 AND seq <= $2 AND key = ''", h.ID, int64(read))
-		if err != nil {
-			return err
+//
+// One statement looks and changes. Mostly the definition stays, which then need not
+// be written.
+func (c *conn) extend(ctx context.Context, w *saga.Write, v *saga.Verdict) (ok bool, err error) {
+	for _, redefines := range []bool{false, true} {
+		query, args := c.extension(w, redefines)
+		err := c.row(ctx, query, args...).Scan(&v.Mail)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
 		}
+		if err == nil && w.Read > 0 {
+			_, err = c.exec(ctx, "DELETE FROM keelson_saga_mail WHERE id = $1 AND seq <= $2 AND key = ''", w.Summary.ID, int64(w.Read))
+		}
+		if err == nil {
+			err = c.log(ctx, w)
+		}
+		return err == nil, err
 	}
-	return c.log(ctx, w)
+	return false, nil
+}
+
+// extension is that statement, with parameters in the order of their places.
+func (c *conn) extension(w *saga.Write, redefines bool) (query string, args []any) {
+	sum := &w.Summary
+	anyShape, exact := canNames(sum)
+	query = "UPDATE keelson_saga SET claims = 0, state = $?, step = $?, attempt = $?, code = $?, cause = $?, pivoted = $?, updated = $?, ended = $?"
+	args = append(make([]any, 0, 24), int(sum.State), text(sum.Step), sum.Attempt, text(sum.Code), text(sum.Cause), sum.Pivoted, c.now, c.ended(w))
+	add := func(part string, more ...any) {
+		query += part
+		args = append(args, more...)
+	}
+	if redefines {
+		add(", name = $?, version = $?, shape = $?, can_any = $?, can_exact = $?, fingerprint = $?", sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint)
+	}
+	if n := len(w.Records); n > 0 {
+		add(", seq = $?", int64(w.Records[n-1].Seq))
+	}
+	unread, read := "mail > mail_read", []any{}
+	if w.Read > 0 {
+		add(", mail_read = CASE WHEN mail_read < $? THEN $? ELSE mail_read END", int64(w.Read), int64(w.Read))
+		unread, read = "mail > mail_read AND mail > $?", append(read, int64(w.Read))
+	}
+	if w.Release {
+		add(", owner = NULL")
+	}
+	const due = "CAST($? AS bigint)"
+	switch {
+	case sum.State.Ended() || sum.State == saga.Stuck:
+		add(", wake_at = NULL")
+	case !w.Release:
+		add(", wake_at = CASE WHEN owner IS NULL THEN "+due+" END", c.now)
+	case w.WakeIn < 0:
+		add(", wake_at = CASE WHEN "+unread+" THEN "+due+" END", append(read, c.now)...)
+	default:
+		add(", wake_at = CASE WHEN "+unread+" THEN "+due+" ELSE "+due+" END", append(read, c.now, c.now+w.WakeIn.Microseconds())...)
+	}
+	add(" WHERE id = $? AND epoch = $?", sum.ID, int64(sum.Epoch))
+	if len(w.Records) > 0 {
+		add(" AND seq = $?", int64(w.Records[0].Seq)-1)
+	}
+	if !redefines {
+		add(" AND can_exact = $?", exact)
+	}
+	add(" RETURNING mail")
+	return query, args
 }
 
 func (c *conn) log(ctx context.Context, w *saga.Write) error {
 	for i := range w.Records {
-		if err := c.insertRecord(ctx, "keelson_saga_record", w.Summary.ID, &w.Records[i]); err != nil {
+		if err := c.insertRecord(ctx, insertRecord, w.Summary.ID, &w.Records[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// wakeAt is when a saga is due after w; nil: not by time.
-func (c *conn) wakeAt(w *saga.Write, owned bool, unread uint64) any {
+// wakeAt is when a new saga is due; nil: not by time.
+func (c *conn) wakeAt(w *saga.Write, owned bool) any {
 	switch {
 	case owned || w.Summary.State.Ended() || w.Summary.State == saga.Stuck:
 		return nil
-	case !w.Release || unread > 0:
+	case !w.Release:
 		return c.now
 	case w.WakeIn < 0:
 		return nil
 	}
 	return c.now + w.WakeIn.Microseconds()
+}
+
+// ended is when the saga has, nil if it has not.
+func (c *conn) ended(w *saga.Write) any {
+	if w.Summary.State.Ended() {
+		return c.now
+	}
+	return nil
 }
 
 // holds: these very records are in the log.

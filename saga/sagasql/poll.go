@@ -195,7 +195,7 @@ func (c *conn) post(ctx context.Context, id string, r saga.Record) (verdict, err
 		return fmt.Errorf("%w: %s has %d unread messages", saga.ErrConflict, id, h.unread()), nil
 	}
 	r.Seq = h.Mail + 1
-	if err := c.insertRecord(ctx, "keelson_saga_mail", id, &r); err != nil {
+	if err := c.insertRecord(ctx, insertLetter, id, &r); err != nil {
 		return nil, err
 	}
 	query, args := "UPDATE keelson_saga SET mail = $1 WHERE id = $2", []any{int64(r.Seq), id}

@@ -102,7 +102,7 @@ const deadFor = 7 * 24 * time.Hour
 func (s *Store) Purge(ctx context.Context, olderThan time.Duration, limit int) (n int, err error) {
 	err = s.write(ctx, func(c *conn) error {
 		n = 0
-		ids, err := c.strings(ctx, "SELECT id FROM keelson_saga WHERE state >= 5 AND owner IS NULL AND updated <= $1 ORDER BY updated LIMIT $2[ FOR UPDATE SKIP LOCKED]",
+		ids, err := c.strings(ctx, "SELECT id FROM keelson_saga WHERE state >= 5 AND ended <= $1 AND owner IS NULL ORDER BY ended LIMIT $2[ FOR UPDATE SKIP LOCKED]",
 			c.now-olderThan.Microseconds(), max(limit, 0))
 		if err != nil {
 			return err

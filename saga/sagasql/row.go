@@ -4,8 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/keelson-go/keelson/saga"
 )
@@ -92,19 +93,27 @@ func (c *conn) records(ctx context.Context, h *header, query string, args ...any
 	return all, rows.Err()
 }
 
-// insertRecord puts a record into a log, or a message into a mailbox.
-func (c *conn) insertRecord(ctx context.Context, table, id string, r *saga.Record) error {
-	_, err := c.exec(ctx, "INSERT INTO "+table+" (id, "+recordColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+// Records of a log, messages of a mailbox.
+const (
+	insertRecord = "INSERT INTO keelson_saga_record (id, " + recordColumns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+	insertLetter = "INSERT INTO keelson_saga_mail (id, " + recordColumns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+)
+
+func (c *conn) insertRecord(ctx context.Context, query, id string, r *saga.Record) error {
+	_, err := c.exec(ctx, query,
 		id, int64(r.Seq), r.Kind, text(r.Step), text(r.Code), text(r.Error), text(r.Key), r.Attempt, int64(r.Epoch), int(r.State), c.now, text(string(r.Data)))
 	return err
 }
 
 // text is s as Postgres can keep it.
 func text(s string) string {
+	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 func canNames(s *saga.Summary) (anyShape, exact string) {
-	anyShape = fmt.Sprintf("%s@%d", s.Name, s.Version)
+	anyShape = s.Name + "@" + strconv.Itoa(s.Version)
 	return anyShape, anyShape + "/" + s.Shape
 }

@@ -23,14 +23,15 @@ CREATE TABLE keelson_saga (
     claims integer NOT NULL,
     started bigint NOT NULL,
     updated bigint NOT NULL,
-    wake_at bigint -- null: not due by time
+    wake_at bigint, -- null: not due by time
+    ended bigint -- null: it has not; what is updated in each commit is in no index
 ) WITH (fillfactor = 70);
 
 CREATE INDEX keelson_saga_due ON keelson_saga (wake_at, id) WHERE owner IS NULL AND wake_at IS NOT NULL;
 
 CREATE INDEX keelson_saga_held ON keelson_saga (owner) WHERE owner IS NOT NULL;
 
-CREATE INDEX keelson_saga_ended ON keelson_saga (updated) WHERE state >= 5;
+CREATE INDEX keelson_saga_ended ON keelson_saga (ended) WHERE ended IS NOT NULL;
 
 CREATE TABLE keelson_saga_record (
     id text COLLATE "C" NOT NULL,

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,6 +64,7 @@ type Store struct {
 	db      *sql.DB
 	dialect sqldb.Dialect
 	cfg     Config
+	batch   string // batchStatement, with the prefix
 }
 
 // Open returns a Store on the tables that [Setup] has made. It asks the server what
@@ -84,7 +86,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sagasql: open: %w", err)
 	}
-	return &Store{db: db, dialect: d, cfg: cfg}, nil
+	return &Store{db: db, dialect: d, cfg: cfg, batch: strings.ReplaceAll(batchStatement, sqldb.DefaultPrefix, cfg.Prefix)}, nil
 }
 
 // checkDatabase refuses settings under which a commit could not keep its word.
@@ -130,14 +132,22 @@ type conn struct {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	}
 	now int64 // the store's clock
+
+	// Statements of this transaction, by their text, where the driver keeps none:
+	// SQLite's compile each anew, which takes longer than to run it.
+	prepared map[string]*sql.Stmt
 }
 
-// sql puts prefix and placeholders in place. Of what stands between [ and ], only
+// sql puts prefix and placeholders in place; those without a number, $?, count on. Of what stands between [ and ], only
 // Postgres gets to see anything: its rows are locked one by one.
 func (c *conn) sql(query string) string {
 	query = strings.ReplaceAll(query, sqldb.DefaultPrefix, c.s.cfg.Prefix)
+	for n := 1; strings.Contains(query, "$?"); n++ {
+		query = strings.Replace(query, "$?", "$"+strconv.Itoa(n), 1)
+	}
 	if c.s.dialect == sqldb.Postgres {
 		return strings.NewReplacer("[", "", "]", "").Replace(query)
 	}
@@ -152,7 +162,13 @@ func (c *conn) sql(query string) string {
 }
 
 func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	res, err := c.q.ExecContext(ctx, c.sql(query), args...)
+	var res sql.Result
+	var err error
+	if stmt := c.prepare(ctx, query); stmt != nil {
+		res, err = stmt.ExecContext(ctx, args...)
+	} else {
+		res, err = c.q.ExecContext(ctx, c.sql(query), args...)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -160,7 +176,34 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, erro
 }
 
 func (c *conn) row(ctx context.Context, query string, args ...any) *sql.Row {
+	if stmt := c.prepare(ctx, query); stmt != nil {
+		return stmt.QueryRowContext(ctx, args...)
+	}
 	return c.q.QueryRowContext(ctx, c.sql(query), args...)
+}
+
+// prepare returns the query compiled; nil where none is kept, or it does not compile,
+// which running it will tell.
+func (c *conn) prepare(ctx context.Context, query string) *sql.Stmt {
+	if c.prepared == nil {
+		return nil
+	}
+	stmt := c.prepared[query]
+	if stmt == nil {
+		var err error
+		if stmt, err = c.q.PrepareContext(ctx, c.sql(query)); err != nil {
+			return nil
+		}
+		c.prepared[query] = stmt
+	}
+	return stmt
+}
+
+// close gives the statements back.
+func (c *conn) close() {
+	for _, stmt := range c.prepared {
+		stmt.Close() //nolint:errcheck // the transaction has told
+	}
 }
 
 // list is a subquery of the strings in a JSON array, the parameter $n.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -114,6 +115,40 @@ func TestExplorePivotAtEachPlace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Graphs that nobody thought of, every second one with a pivot.
+func TestExploreRandomGraphs(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			explore(t, 1, func(l *ledger) []saga.Step[order] { return randomGraph(l, seed) })
+		})
+	}
+}
+
+func randomGraph(l *ledger, seed uint64) (steps []saga.Step[order]) {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	n, pivot := 3+rnd.IntN(3), -1
+	if seed%2 == 1 {
+		pivot = rnd.IntN(n)
+	}
+	names := []string{}
+	for i := range n {
+		after := []string{}
+		for j, name := range names {
+			if i == pivot || j == pivot || rnd.IntN(2) == 0 {
+				after = append(after, name)
+			}
+		}
+		names = append(names, fmt.Sprint("s", i))
+		step := l.step(names[i], after...)
+		step.After = after // none is not the step before
+		if step.Pivot = i == pivot; pivot >= 0 && i >= pivot {
+			step.Undo = nil
+		}
+		steps = append(steps, step)
+	}
+	return steps
 }
 
 func TestExploreWaits(t *testing.T) {

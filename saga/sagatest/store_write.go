@@ -120,6 +120,10 @@ func repeatedWrite(s *suite) {
 	imposter.Records = []saga.Record{gone.Records[0]}
 	imposter.Records[0].Data = json.RawMessage(`{"other":1}`)
 	s.refused(imposter, saga.ErrFenced)
+	// The same work by another owner: its writer must not take it for its own.
+	imposter.Summary.Epoch, imposter.Records[0] = later.Epoch, gone.Records[0]
+	imposter.Records[0].Epoch = later.Epoch
+	s.refused(imposter, saga.ErrFenced)
 	got, log, _ := s.load("a")
 	if len(log) != 3 || got.Owner != "two" || got.Epoch != later.Epoch {
 		s.Errorf("%d records, held by %q at %d", len(log), got.Owner, got.Epoch)

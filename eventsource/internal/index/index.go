@@ -29,10 +29,10 @@ func New(hashMask uint64) *Index {
 }
 
 // Version returns the version of the last event of a stream, for which the
-// owner has added each event once: the length of its list.
+// owner has added each event once: the length of its list. It is the writer's.
 func (x *Index) Version(stream string) uint64 {
-	if l := x.Streams.Find(stream); l != nil {
-		return uint64(l.Len())
+	if number := x.Streams.Known(stream); number != 0 {
+		return uint64(x.Streams.List(number).Len())
 	}
 	return 0
 }

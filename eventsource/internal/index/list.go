@@ -16,17 +16,33 @@ type List struct {
 // Append adds pos, which is above all before it. One writer at a time.
 func (l *List) Append(pos uint32) {
 	n := l.n.Load()
+	if p := l.array.Load(); p != nil && int(n) < len(*p) {
+		(*p)[n] = pos
+	} else {
+		l.room(n, 1)[0] = pos
+	}
+	l.n.Store(n + 1)
+}
+
+// Extend adds count positions, which fill writes: for who has many at once.
+func (l *List) Extend(count int, fill func(to []uint32)) {
+	n := l.n.Load()
+	fill(l.room(n, count))
+	l.n.Store(n + uint32(count))
+}
+
+// room returns the count elements behind the first n.
+func (l *List) room(n uint32, count int) []uint32 {
 	p := l.array.Load()
-	if p == nil || int(n) == len(*p) {
-		grown := make([]uint32, max(2, 2*n))
+	if p == nil || int(n)+count > len(*p) {
+		grown := make([]uint32, max(2, 2*int(n), int(n)+count))
 		if p != nil {
 			copy(grown, *p)
 		}
 		p = &grown
 		l.array.Store(p)
 	}
-	(*p)[n] = pos
-	l.n.Store(n + 1)
+	return (*p)[n : int(n)+count]
 }
 
 // Len returns the number of positions.

@@ -13,6 +13,8 @@ type Names struct {
 	table Table
 	n     atomic.Uint32
 	names Chunks[name]
+
+	recent uint32 // the writer's: what it asked for last
 }
 
 type name struct {
@@ -24,14 +26,40 @@ func (n *Names) init(mask uint64) { n.seed, n.mask = maphash.MakeSeed(), mask }
 
 // Number returns the number of text, 0 if it has none.
 func (n *Names) Number(text string) uint32 {
-	number, _ := n.table.Find(n.hash(text), func(i uint32) bool { return n.names.At(i).text == text })
+	hash := n.hash(text)
+	p := n.table.part(hash)
+	if p == nil {
+		return 0
+	}
+	for i := uint32(hash); ; i++ { // as Table.Find, without a call for each
+		slot := p.at(i)
+		if slot == 0 {
+			return 0
+		}
+		if uint32(slot>>32) == uint32(hash) && n.names.At(uint32(slot)).text == text {
+			return uint32(slot)
+		}
+	}
+}
+
+// Known is Number for the writer, who often asks for the same text again: an
+// append looks at the stream that it writes, and most events have a type that the
+// one before had. To compare costs a third of a look into the table.
+func (n *Names) Known(text string) uint32 {
+	if n.recent != 0 && n.names.At(n.recent).text == text {
+		return n.recent
+	}
+	number := n.Number(text)
+	if number != 0 {
+		n.recent = number
+	}
 	return number
 }
 
 // Intern returns the number of text, and gives it the next one if it has none.
 // One writer at a time.
 func (n *Names) Intern(text string) uint32 {
-	if number := n.Number(text); number != 0 {
+	if number := n.Known(text); number != 0 {
 		return number
 	}
 	number := n.n.Load() + 1

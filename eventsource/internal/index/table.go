@@ -21,15 +21,19 @@ type part struct {
 	used  int // the writer's
 }
 
+func (t *Table) part(hash uint64) *part { return t.parts[hash>>(64-partBits)].Load() }
+
+// at is the slot that i wraps to.
+func (p *part) at(i uint32) uint64 { return p.slots[int(i)&(len(p.slots)-1)].Load() }
+
 // Find returns a number that was added under hash and that is approves.
 func (t *Table) Find(hash uint64, is func(number uint32) bool) (number uint32, ok bool) {
-	p := t.parts[hash>>(64-partBits)].Load()
+	p := t.part(hash)
 	if p == nil {
 		return 0, false
 	}
-	mask := len(p.slots) - 1
-	for i := int(uint32(hash)); ; i++ {
-		slot := p.slots[i&mask].Load()
+	for i := uint32(hash); ; i++ {
+		slot := p.at(i)
 		if slot == 0 {
 			return 0, false
 		}

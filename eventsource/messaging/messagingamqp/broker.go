@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/adapter"
 	"github.com/keelson-go/keelson/eventsource/messaging/internal/consume"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -31,11 +31,7 @@ type Config struct {
 type Broker struct {
 	cfg       Config
 	publisher *publisher
-
-	mu     sync.Mutex
-	closed bool
-	open   sync.WaitGroup // subscriptions
-	done   chan struct{}
+	life      *adapter.Life
 }
 
 var errClosed = errors.New("messagingamqp: the broker is closed")
@@ -51,7 +47,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, wrap(ctx, err)
 	}
-	b := &Broker{cfg: cfg, done: make(chan struct{})}
+	b := &Broker{cfg: cfg, life: adapter.NewLife(errClosed)}
 	b.publisher = newPublisher(b, conn)
 	return b, nil
 }
@@ -59,25 +55,8 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 // Close ends running subscriptions, waits for them, and closes the connections.
 // Publish and Subscribe then return an error. It is idempotent.
 func (b *Broker) Close() error {
-	b.mu.Lock()
-	first := !b.closed
-	b.closed = true
-	b.mu.Unlock()
-	if first {
-		close(b.done)
-	}
-	b.open.Wait()
+	b.life.Close()
 	b.publisher.close()
-	return nil
-}
-
-func (b *Broker) enter() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return errClosed
-	}
-	b.open.Add(1)
 	return nil
 }
 
@@ -179,17 +158,7 @@ func dial(ctx context.Context, url string) (*amqp.Connection, error) {
 	return conn, err
 }
 
-// wrap makes an error that ctx caused match its cause.
-func wrap(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("messagingamqp: %w: %w", context.Cause(ctx), err)
-	default:
-		return fmt.Errorf("messagingamqp: %w", err)
-	}
-}
+func wrap(ctx context.Context, err error) error { return adapter.Wrap(ctx, "messagingamqp", err) }
 
 // Headers of this package; the others are the message's own.
 const (

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/brokertest"
 	"github.com/keelson-go/keelson/eventsource/messaging/messagingamqp"
 	"github.com/keelson-go/keelson/internal/engine"
 )
@@ -49,18 +50,18 @@ func TestMessageThatKillsItsProcessIsADeadLetter(t *testing.T) {
 		}
 	}
 	dead, handled := make(chan messaging.Delivery, 8), make(chan messaging.Delivery, 8)
-	join(t, b, messaging.Subscription{Topics: []string{"t.g.dead"}, Group: "parked"}, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, messaging.Subscription{Topics: []string{"t.g.dead"}, Group: "parked"}, func(_ context.Context, d messaging.Delivery) error {
 		dead <- d
 		return nil
 	})
-	join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		handled <- d
 		return nil
 	})
-	if d := await(t, "the dead letter", dead); d.ID != "poison" || d.Headers["keelson-attempts"] != "3" {
+	if d := brokertest.Await(t, "the dead letter", dead); d.ID != "poison" || d.Headers["keelson-attempts"] != "3" {
 		t.Errorf("dead letter %v", d)
 	}
-	if d := await(t, "the one behind it", handled); d.ID != "next" {
+	if d := brokertest.Await(t, "the one behind it", handled); d.ID != "next" {
 		t.Errorf("then %v", d)
 	}
 }
@@ -77,7 +78,7 @@ func TestConfirmedMessagesSurviveAKilledNode(t *testing.T) {
 	sub := messaging.Subscription{Topics: []string{"t"}, Group: "g", Concurrency: 4, MaxAttempts: -1, Backoff: func(int) time.Duration { return 10 * time.Millisecond }}
 	for range 2 {
 		var n atomic.Int32
-		join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+		brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 			if n.Add(1)%5 == 0 {
 				return errors.New("once in a while")
 			}
@@ -102,7 +103,7 @@ func TestConfirmedMessagesSurviveAKilledNode(t *testing.T) {
 			default:
 			}
 			id := fmt.Sprint(i)
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			ctx, cancel := context.WithTimeout(context.Background(), brokertest.Patience)
 			if b.Publish(ctx, messaging.Message{ID: id, Topic: "t", Key: fmt.Sprint("key-", i%16)}) == nil {
 				confirmed = append(confirmed, id)
 			} else {
@@ -120,7 +121,7 @@ func TestConfirmedMessagesSurviveAKilledNode(t *testing.T) {
 			if got >= n {
 				return
 			}
-			await(t, fmt.Sprintf("%d messages, %d did", n, got), news)
+			brokertest.Await(t, fmt.Sprintf("%d messages, %d did", n, got), news)
 		}
 	}
 	for round := range 2 {
@@ -149,7 +150,7 @@ func TestConfirmedMessagesSurviveAKilledNode(t *testing.T) {
 			if got > 0 {
 				break
 			}
-			await(t, "message "+id, news)
+			brokertest.Await(t, "message "+id, news)
 		}
 	}
 	t.Logf("%d confirmed, %d arrived", len(confirmed), len(seen))
@@ -164,7 +165,7 @@ func deadLetterOfALostSession(t *testing.T, url string) {
 	declare(t, b, "lost", "g")
 	runs, release, handled := make(chan struct{}, 8), make(chan struct{}), make(chan string, 8)
 	letGo := sync.OnceFunc(func() { close(release) })
-	join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		if d.ID == "poison" {
 			runs <- struct{}{}
 			<-release
@@ -176,7 +177,7 @@ func deadLetterOfALostSession(t *testing.T, url string) {
 	defer letGo()
 	publish := func(m messaging.Message) {
 		t.Helper()
-		deadline := time.Now().Add(patience)
+		deadline := time.Now().Add(brokertest.Patience)
 		for {
 			err := b.Publish(t.Context(), m)
 			if err == nil {
@@ -188,19 +189,19 @@ func deadLetterOfALostSession(t *testing.T, url string) {
 		}
 	}
 	publish(messaging.Message{ID: "poison", Topic: "lost", Key: "k"})
-	await(t, "the handler", runs)
+	brokertest.Await(t, "the handler", runs)
 	proxy.Cut()
 	publish(messaging.Message{ID: "behind", Topic: "lost", Key: "k"})
 	letGo()
-	await(t, "the one behind the poison", handled)
+	brokertest.Await(t, "the one behind the poison", handled)
 	publish(messaging.Message{ID: "end", Topic: "lost.g.dead"})
 	dead := make(chan string, 4096)
-	join(t, b, messaging.Subscription{Topics: []string{"lost.g.dead"}, Group: "parked"}, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, messaging.Subscription{Topics: []string{"lost.g.dead"}, Group: "parked"}, func(_ context.Context, d messaging.Delivery) error {
 		dead <- d.ID
 		return nil
 	})
 	poison := 0
-	for await(t, "dead letters", dead) != "end" {
+	for brokertest.Await(t, "dead letters", dead) != "end" {
 		poison++
 	}
 	if poison < 1 || poison > 2 {

@@ -10,38 +10,10 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/brokertest"
 	"github.com/keelson-go/keelson/eventsource/messaging/messagingamqp"
 	"github.com/keelson-go/keelson/internal/engine"
 )
-
-const patience = 30 * time.Second
-
-func await[E any](t *testing.T, what string, ch <-chan E) (e E) {
-	t.Helper()
-	select {
-	case e = <-ch:
-	case <-time.After(patience):
-		t.Fatalf("within %v: %s", patience, what)
-	}
-	return e
-}
-
-// join subscribes until the test ends or leave is called.
-func join(t *testing.T, b *messagingamqp.Broker, sub messaging.Subscription, h messaging.Handler) (leave func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = b.Subscribe(ctx, sub, h)
-	}()
-	leave = sync.OnceFunc(func() {
-		cancel()
-		<-done
-	})
-	t.Cleanup(leave)
-	return leave
-}
 
 func declare(t *testing.T, b *messagingamqp.Broker, topic, group string) {
 	t.Helper()
@@ -111,23 +83,26 @@ func TestBlockedPublishReturnsWhenItsContextEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Resume()
-	cause := errors.New("no patience")
+	cause := errors.New("no brokertest.Patience")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
 	defer cancel()
 	body := make([]byte, 16<<20)
-	returned := make(chan error, 8)
+	returned, begun := make(chan error, 8), time.Now()
 	for range cap(returned) { // more than the buffers of a socket
 		go func() { returned <- b.Publish(ctx, messaging.Message{Topic: "t", Body: body}) }()
 	}
 	for range cap(returned) {
-		if err := await(t, "Publish returns", returned); !errors.Is(err, cause) {
+		if err := brokertest.Await(t, "Publish returns", returned); !errors.Is(err, cause) {
 			t.Errorf("Publish returned %v", err)
 		}
+	}
+	if took := time.Since(begun); took > 10*time.Second { // the library gives a silent server 15
+		t.Errorf("Publish returned after %v: its context did not end it, the end of the connection did", took)
 	}
 	clear(body) // the race detector sees who still reads it
 	closed := make(chan error, 1)
 	go func() { closed <- b.Close() }()
-	if err := await(t, "Close returns", closed); err != nil {
+	if err := brokertest.Await(t, "Close returns", closed); err != nil {
 		t.Error(err)
 	}
 	if err := b.Publish(t.Context(), messaging.Message{Topic: "t"}); err == nil || !strings.Contains(err.Error(), "closed") {
@@ -158,7 +133,7 @@ func returnsRefusals(t *testing.T, url string) {
 		refused <- classic.Subscribe(context.Background(), messaging.Subscription{Topics: []string{"kinds"}, Group: "g"},
 			func(context.Context, messaging.Delivery) error { return nil })
 	}()
-	if err := await(t, "Subscribe returns", refused); err == nil || !strings.Contains(err.Error(), "x-queue-type") {
+	if err := brokertest.Await(t, "Subscribe returns", refused); err == nil || !strings.Contains(err.Error(), "x-queue-type") {
 		t.Errorf("Subscribe: %v", err)
 	}
 }

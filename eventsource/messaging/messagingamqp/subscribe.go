@@ -57,23 +57,17 @@ func (b *Broker) Subscribe(ctx context.Context, sub messaging.Subscription, h me
 			return err
 		}
 	}
-	if err := b.enter(); err != nil {
+	if err := b.life.Enter(); err != nil {
 		return err
 	}
-	defer b.open.Done()
+	defer b.life.Leave()
 	m := &member{Broker: b, settings: settings, queue: consume.NewQueue[*entry](), held: map[string]int{}}
 	running, stop := context.WithCancelCause(ctx)
 	// The session outlives ctx, so that handlers that still run can acknowledge.
 	session, end := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
 	helpers.Go(func() { m.connect(session, running, stop) })
-	helpers.Go(func() {
-		select {
-		case <-b.done:
-			stop(errClosed)
-		case <-running.Done():
-		}
-	})
+	helpers.Go(func() { b.life.Watch(running, stop) })
 	err = adapter.Run(running, settings, sub, h, m.ops(), m.queue)
 	stop(nil)
 	m.queue.Close()
@@ -122,7 +116,7 @@ func (m *member) connect(session, running context.Context, stop context.CancelCa
 		if time.Since(began) > 10*time.Second {
 			wait = 50 * time.Millisecond
 		}
-		sleep(session, wait)
+		adapter.Sleep(session, wait)
 		wait = min(2*wait, 5*time.Second)
 	}
 }
@@ -220,13 +214,4 @@ func (m *member) take(ch *amqp.Channel, topic string, d amqp.Delivery) {
 	m.mu.Unlock()
 	key, _ := d.Headers[headerKey].(string)
 	m.queue.Push(&entry{topic: topic, session: ch, d: d}, key, deliveries(&d))
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -39,12 +39,10 @@ type Config struct {
 type Broker struct {
 	cfg      Config
 	producer *kgo.Client
+	life     *adapter.Life
 
-	mu     sync.Mutex
-	closed bool
-	known  map[string]bool // topics that exist
-	open   sync.WaitGroup  // subscriptions
-	done   chan struct{}
+	mu    sync.Mutex
+	known map[string]bool // topics that exist
 }
 
 // errClosed is returned after Close.
@@ -63,7 +61,7 @@ func New(cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("messagingkafka: Config.Partitions is %d: want zero, which never creates a topic, or more", cfg.Partitions)
 	}
 	cfg.Brokers, cfg.Options = slices.Clone(cfg.Brokers), slices.Clone(cfg.Options)
-	b := &Broker{cfg: cfg, known: map[string]bool{}, done: make(chan struct{})}
+	b := &Broker{cfg: cfg, known: map[string]bool{}, life: adapter.NewLife(errClosed)}
 	var err error
 	b.producer, err = kgo.NewClient(b.options(
 		kgo.RequiredAcks(kgo.AllISRAcks()),
@@ -88,26 +86,8 @@ func (b *Broker) options(own ...kgo.Opt) []kgo.Opt {
 // Close ends running subscriptions, waits for them, and closes the connections.
 // Publish and Subscribe then return an error. It is idempotent.
 func (b *Broker) Close() error {
-	b.mu.Lock()
-	first := !b.closed
-	b.closed = true
-	b.mu.Unlock()
-	if first {
-		close(b.done)
-	}
-	b.open.Wait()
+	b.life.Close()
 	b.producer.Close()
-	return nil
-}
-
-// enter counts a subscription, unless the broker is closed.
-func (b *Broker) enter() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return errClosed
-	}
-	b.open.Add(1)
 	return nil
 }
 
@@ -121,10 +101,8 @@ func (b *Broker) Publish(ctx context.Context, msgs ...messaging.Message) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	select {
-	case <-b.done:
-		return errClosed
-	default:
+	if err := b.life.Err(); err != nil {
+		return err
 	}
 	records := make([]*kgo.Record, len(msgs))
 	for i, m := range msgs {
@@ -230,23 +208,11 @@ func (b *Broker) createPatiently(ctx context.Context, topic string) error {
 		case err == nil, ctx.Err() != nil, ok && !refused.Retriable:
 			return err
 		}
-		select {
-		case <-b.done:
-			return errClosed
-		default:
-			sleep(ctx, time.Second)
+		if err := b.life.Err(); err != nil {
+			return err
 		}
+		adapter.Sleep(ctx, time.Second)
 	}
 }
 
-// wrap makes an error that ctx caused match its cause.
-func wrap(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("messagingkafka: %w: %w", context.Cause(ctx), err)
-	default:
-		return fmt.Errorf("messagingkafka: %w", err)
-	}
-}
+func wrap(ctx context.Context, err error) error { return adapter.Wrap(ctx, "messagingkafka", err) }

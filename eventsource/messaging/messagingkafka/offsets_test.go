@@ -13,23 +13,12 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/brokertest"
 	"github.com/keelson-go/keelson/eventsource/messaging/messagingkafka"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-const patience = 20 * time.Second
-
-func await[E any](t *testing.T, what string, ch <-chan E) (e E) {
-	t.Helper()
-	select {
-	case e = <-ch:
-	case <-time.After(patience):
-		t.Fatalf("within %v: %s", patience, what)
-	}
-	return e
-}
 
 // open returns a broker whose members notice each other, and their deaths, soon.
 func open(t *testing.T, addrs []string, partitions int32) *messagingkafka.Broker {
@@ -42,23 +31,6 @@ func open(t *testing.T, addrs []string, partitions int32) *messagingkafka.Broker
 	}
 	t.Cleanup(func() { b.Close() })
 	return b
-}
-
-// join subscribes until the test ends or leave is called.
-func join(t *testing.T, b *messagingkafka.Broker, sub messaging.Subscription, h messaging.Handler) (leave func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = b.Subscribe(ctx, sub, h)
-	}()
-	leave = sync.OnceFunc(func() {
-		cancel()
-		<-done
-	})
-	t.Cleanup(leave)
-	return leave
 }
 
 func publish(t *testing.T, b *messagingkafka.Broker, msgs ...messaging.Message) {
@@ -94,7 +66,7 @@ func TestKilledMemberLosesNoUnacknowledgedMessage(t *testing.T) {
 			})
 		}()
 		for range 3 {
-			await(t, "an acknowledgement", acked)
+			brokertest.Await(t, "an acknowledgement", acked)
 		}
 		fmt.Println("acknowledged")
 		select {}
@@ -129,10 +101,10 @@ func TestKilledMemberLosesNoUnacknowledgedMessage(t *testing.T) {
 		n, _ := out.Read(text)
 		said <- string(text[:n])
 	}()
-	if text := await(t, "the victim acknowledges", said); !strings.HasPrefix(text, "acknowledged") {
+	if text := brokertest.Await(t, "the victim acknowledges", said); !strings.HasPrefix(text, "acknowledged") {
 		t.Fatal(text)
 	}
-	if offset := await(t, "a commit", committed); offset != 1 {
+	if offset := brokertest.Await(t, "a commit", committed); offset != 1 {
 		t.Errorf("committed %d: 1 was never acknowledged", offset)
 	}
 	if err := victim.Process.Kill(); err != nil {
@@ -140,13 +112,13 @@ func TestKilledMemberLosesNoUnacknowledgedMessage(t *testing.T) {
 	}
 	_ = victim.Wait()
 	handled := make(chan string, 8)
-	join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		handled <- d.ID
 		return nil
 	})
 	var again []string
 	for range 3 {
-		again = append(again, await(t, "what the victim did not have committed", handled))
+		again = append(again, brokertest.Await(t, "what the victim did not have committed", handled))
 	}
 	slices.Sort(again)
 	if !slices.Equal(again, []string{"1", "2", "3"}) {
@@ -175,7 +147,7 @@ func rebalance(t *testing.T, result error) {
 	letGo := sync.OnceFunc(func() { close(release) })
 	defer letGo()
 	moved := map[string]bool{}
-	join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		if strings.HasSuffix(d.ID, "first") && d.Attempt == 1 {
 			begun <- d.ID
 			<-release
@@ -191,13 +163,13 @@ func rebalance(t *testing.T, result error) {
 		}
 	}
 	for range partitions {
-		await(t, "all handlers run", begun)
+		brokertest.Await(t, "all handlers run", begun)
 	}
-	join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		young <- d.ID
 		return nil
 	})
-	await(t, "partitions are about to go", leaving)
+	brokertest.Await(t, "partitions are about to go", leaving)
 	letGo()
 
 	want := 2 * partitions // the second member's "first" come on top, if they failed
@@ -213,7 +185,7 @@ func rebalance(t *testing.T, result error) {
 			got[id] = append(got[id], "young")
 			moved[strings.Fields(id)[0]] = true
 			settled++
-		case <-time.After(patience):
+		case <-time.After(brokertest.Patience):
 			t.Fatalf("only %v", got)
 		}
 	}
@@ -266,23 +238,23 @@ func TestPublishReturnsWhenItsContextEnds(t *testing.T) {
 		<-release
 		return nil, nil, false
 	})
-	cause := errors.New("no patience")
+	cause := errors.New("no brokertest.Patience")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	published, body := make(chan error, 1), []byte("as sent")
 	go func() { published <- b.Publish(ctx, messaging.Message{ID: "1", Topic: "t", Body: body}) }()
-	await(t, "the cluster has the message", arrived)
+	brokertest.Await(t, "the cluster has the message", arrived)
 	cancel(cause)
-	if err := await(t, "Publish returns", published); !errors.Is(err, cause) {
+	if err := brokertest.Await(t, "Publish returns", published); !errors.Is(err, cause) {
 		t.Errorf("Publish returned %v", err)
 	}
 	clear(body)
 	close(release)
 	handled := make(chan string, 8)
-	join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g"}, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g"}, func(_ context.Context, d messaging.Delivery) error {
 		handled <- string(d.Body)
 		return nil
 	})
-	if got := await(t, "the message", handled); got != "as sent" {
+	if got := brokertest.Await(t, "the message", handled); got != "as sent" {
 		t.Errorf("the body is %q", got)
 	}
 }
@@ -295,7 +267,7 @@ func TestClosedBrokerSaysSo(t *testing.T) {
 	sub := messaging.Subscription{Topics: []string{"t"}, Group: "g"}
 	nothing := func(context.Context, messaging.Delivery) error { joined <- struct{}{}; return nil }
 	go func() { running <- b.Subscribe(context.Background(), sub, nothing) }()
-	await(t, "the subscription runs", joined)
+	brokertest.Await(t, "the subscription runs", joined)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -45,10 +45,10 @@ func (b *Broker) Subscribe(ctx context.Context, sub messaging.Subscription, h me
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := b.enter(); err != nil {
+	if err := b.life.Enter(); err != nil {
 		return err
 	}
-	defer b.open.Done()
+	defer b.life.Leave()
 	for _, topic := range settings.Topics {
 		if err := b.createPatiently(ctx, topic); err != nil {
 			return wrap(ctx, err)
@@ -78,13 +78,7 @@ func (b *Broker) Subscribe(ctx context.Context, sub messaging.Subscription, h me
 	var helpers sync.WaitGroup
 	helpers.Go(func() { m.poll(running) })
 	helpers.Go(func() { m.commit(running) })
-	helpers.Go(func() {
-		select {
-		case <-b.done:
-			stop(errClosed)
-		case <-running.Done():
-		}
-	})
+	helpers.Go(func() { b.life.Watch(running, stop) })
 	err = adapter.Run(running, settings, sub, h, m.ops(b), m.queue)
 	stop(nil)
 	helpers.Wait()
@@ -130,7 +124,7 @@ func (m *member) poll(ctx context.Context) {
 		m.client.AllowRebalance()
 		// The client retries by itself; what it reports is that it does.
 		if err := fetches.Err(); err != nil && !errors.Is(err, context.Canceled) {
-			sleep(ctx, 100*time.Millisecond)
+			adapter.Sleep(ctx, 100*time.Millisecond)
 		}
 	}
 }
@@ -145,7 +139,7 @@ func (m *member) commit(ctx context.Context) {
 		case <-m.changed:
 		}
 		for m.commitNow(ctx, nil) != nil && ctx.Err() == nil {
-			sleep(ctx, 100*time.Millisecond)
+			adapter.Sleep(ctx, 100*time.Millisecond)
 		}
 	}
 }
@@ -158,13 +152,4 @@ func (m *member) leave(ctx context.Context) {
 	_ = m.commitNow(ctx, nil)
 	_ = m.client.LeaveGroupContext(ctx)
 	m.client.CloseAllowingRebalance()
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

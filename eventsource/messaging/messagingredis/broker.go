@@ -94,17 +94,7 @@ func (b *Broker) entry(m messaging.Message) *redis.XAddArgs {
 	return &redis.XAddArgs{Stream: b.stream(m.Topic), Values: values}
 }
 
-// wrap makes an error that ctx caused match its cause.
-func wrap(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("messagingredis: %w: %w", context.Cause(ctx), err)
-	default:
-		return fmt.Errorf("messagingredis: %w", err)
-	}
-}
+func wrap(ctx context.Context, err error) error { return adapter.Wrap(ctx, "messagingredis", err) }
 
 // entry is one delivery.
 type entry struct {

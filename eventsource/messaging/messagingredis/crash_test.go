@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/brokertest"
 	"github.com/keelson-go/keelson/eventsource/messaging/messagingredis"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/engine"
@@ -44,17 +45,17 @@ func TestMessageThatKillsItsProcessIsADeadLetter(t *testing.T) {
 	}
 	require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: "next", Topic: "t", Key: "k"}))
 	dead, handled := make(chan messaging.Delivery, 8), make(chan messaging.Delivery, 8)
-	join(t, b, messaging.Subscription{Topics: []string{"t.g.dead"}, Group: "support"}, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, messaging.Subscription{Topics: []string{"t.g.dead"}, Group: "support"}, func(_ context.Context, d messaging.Delivery) error {
 		dead <- d
 		return nil
 	})
-	join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		handled <- d
 		return nil
 	})
-	letter := await(t, "the dead letter", dead)
+	letter := brokertest.Await(t, "the dead letter", dead)
 	assert.Equal(t, "poison 3", letter.ID+" "+letter.Headers["keelson-attempts"])
-	assert.Equal(t, "next", await(t, "the one behind it", handled).ID)
+	assert.Equal(t, "next", brokertest.Await(t, "the one behind it", handled).ID)
 }
 
 // What another member has taken over from one that seemed dead is not handled by
@@ -66,7 +67,7 @@ func TestEntriesTakenByOthersAreForgotten(t *testing.T) {
 	letGo := sync.OnceFunc(func() { close(release) })
 	defer letGo()
 	tries := 0
-	join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g", Backoff: func(int) time.Duration { return time.Millisecond }}, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g", Backoff: func(int) time.Duration { return time.Millisecond }}, func(_ context.Context, d messaging.Delivery) error {
 		if d.ID == "stolen" {
 			tries++
 			begun <- d.ID
@@ -77,7 +78,7 @@ func TestEntriesTakenByOthersAreForgotten(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: "stolen", Topic: "t"}))
-	await(t, "the handler", begun)
+	brokertest.Await(t, "the handler", begun)
 	// Another has it, and lives: it renews until this one has seen that.
 	pending, err := client.XPending(t.Context(), "keelson:t", "g").Result()
 	require.NoError(t, err)
@@ -91,6 +92,6 @@ func TestEntriesTakenByOthersAreForgotten(t *testing.T) {
 	letGo()
 	require.NoError(t, client.XAck(t.Context(), "keelson:t", "g", pending.Lower).Err())
 	require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: "end", Topic: "t"}))
-	assert.Equal(t, "end", await(t, "the next message", handled))
+	assert.Equal(t, "end", brokertest.Await(t, "the next message", handled))
 	assert.Equal(t, 1, tries)
 }

@@ -9,40 +9,12 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/eventsource/messaging/internal/brokertest"
 	"github.com/keelson-go/keelson/eventsource/messaging/messagingredis"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/engine"
 	"github.com/keelson-go/keelson/internal/require"
 )
-
-const patience = 20 * time.Second
-
-// join subscribes until the test ends or stop is called.
-func join(t *testing.T, b *messagingredis.Broker, sub messaging.Subscription, h messaging.Handler) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = b.Subscribe(ctx, sub, h)
-	}()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		<-done
-	})
-	t.Cleanup(stop)
-	return stop
-}
-
-func await[E any](t *testing.T, what string, ch <-chan E) (e E) {
-	t.Helper()
-	select {
-	case e = <-ch:
-	case <-time.After(patience):
-		t.Fatalf("within %v: %s", patience, what)
-	}
-	return e
-}
 
 // T37: a handler that runs longer than MinIdle is not run a second time by another
 // member, and nothing that a group has not acknowledged is trimmed.
@@ -52,7 +24,7 @@ func TestLongHandlersKeepWhatTheyHold(t *testing.T) {
 	sub := messaging.Subscription{Topics: []string{"t"}, Group: "g"}
 	var runs atomic.Int32
 	began, release, others := make(chan string, 8), make(chan struct{}), make(chan string, 64)
-	join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		if d.ID == "long" {
 			runs.Add(1)
 			began <- d.ID
@@ -65,8 +37,8 @@ func TestLongHandlersKeepWhatTheyHold(t *testing.T) {
 	require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: "long", Topic: "t"}))
 	letGo := sync.OnceFunc(func() { close(release) })
 	defer letGo()
-	await(t, "the long handler runs", began)
-	stop := join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Await(t, "the long handler runs", began)
+	stop := brokertest.Join(t, b, sub, func(_ context.Context, d messaging.Delivery) error {
 		if d.ID == "long" {
 			runs.Add(1)
 			began <- d.ID
@@ -81,7 +53,7 @@ func TestLongHandlersKeepWhatTheyHold(t *testing.T) {
 	require.NoError(t, err)
 	for i := 0; ; i++ {
 		require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: fmt.Sprint(i), Topic: "t"}))
-		await(t, "another message", others)
+		brokertest.Await(t, "another message", others)
 		now, err := client.Time(t.Context()).Result()
 		require.NoError(t, err)
 		if now.Sub(begun) > 3*time.Second {
@@ -101,7 +73,7 @@ func TestAcknowledgedEntriesAreTrimmed(t *testing.T) {
 	b := messagingredis.New(client, messagingredis.Config{MinIdle: 100 * time.Millisecond})
 	handled := make(chan string, 1024)
 	for _, group := range []string{"one", "two"} {
-		join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: group, Concurrency: 4}, func(_ context.Context, d messaging.Delivery) error {
+		brokertest.Join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: group, Concurrency: 4}, func(_ context.Context, d messaging.Delivery) error {
 			handled <- d.ID
 			return nil
 		})
@@ -110,9 +82,9 @@ func TestAcknowledgedEntriesAreTrimmed(t *testing.T) {
 		require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: fmt.Sprint(i), Topic: "t"}))
 	}
 	for range 400 {
-		await(t, "a delivery", handled)
+		brokertest.Await(t, "a delivery", handled)
 	}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(brokertest.Patience)
 	for {
 		n, err := client.XLen(t.Context(), "keelson:t").Result()
 		require.NoError(t, err)
@@ -131,7 +103,7 @@ func TestMembersSurviveAKilledServer(t *testing.T) {
 	client := connect(t, server.Addr())
 	b := messagingredis.New(client, messagingredis.Config{MinIdle: time.Second})
 	handled := make(chan string, 4096)
-	join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g", Concurrency: 4}, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g", Concurrency: 4}, func(_ context.Context, d messaging.Delivery) error {
 		handled <- d.ID
 		return nil
 	})
@@ -146,7 +118,7 @@ func TestMembersSurviveAKilledServer(t *testing.T) {
 		require.NoError(t, server.Restart(t.Context()), fmt.Sprint("round ", round))
 	}
 	for len(seen) < next {
-		seen[await(t, fmt.Sprintf("%d of %d messages", len(seen), next), handled)]++
+		seen[brokertest.Await(t, fmt.Sprintf("%d of %d messages", len(seen), next), handled)]++
 	}
 }
 
@@ -154,15 +126,15 @@ func TestGroupIsMadeAgainAfterTheServerLostItsData(t *testing.T) {
 	client := connect(t, engine.Redis(t).Addr())
 	b := messagingredis.New(client, messagingredis.Config{MinIdle: time.Second})
 	handled := make(chan string, 16)
-	join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g"}, func(_ context.Context, d messaging.Delivery) error {
+	brokertest.Join(t, b, messaging.Subscription{Topics: []string{"t"}, Group: "g"}, func(_ context.Context, d messaging.Delivery) error {
 		handled <- d.ID
 		return nil
 	})
 	require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: "before", Topic: "t"}))
-	assert.Equal(t, "before", await(t, "a delivery", handled))
+	assert.Equal(t, "before", brokertest.Await(t, "a delivery", handled))
 	require.NoError(t, client.FlushAll(t.Context()).Err())
 	require.NoError(t, b.Publish(t.Context(), messaging.Message{ID: "after", Topic: "t"}))
-	assert.Equal(t, "after", await(t, "a delivery", handled))
+	assert.Equal(t, "after", brokertest.Await(t, "a delivery", handled))
 }
 
 func TestBadSettingsPanic(t *testing.T) {

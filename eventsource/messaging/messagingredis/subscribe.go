@@ -145,7 +145,7 @@ func (m *member) read(ctx context.Context, topic string) {
 		case strings.HasPrefix(err.Error(), "NOGROUP"): // the server lost its data
 			ready = false
 		}
-		sleep(ctx, wait)
+		adapter.Sleep(ctx, wait)
 		wait = min(2*wait, time.Second)
 	}
 }
@@ -259,14 +259,5 @@ func (m *member) forget(e *entry) {
 	defer m.mu.Unlock()
 	if m.held[e.topic][e.id] == e {
 		delete(m.held[e.topic], e.id)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

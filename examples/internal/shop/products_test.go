@@ -88,6 +88,14 @@ func TestARegistryThatLosesEverythingFailsNoRequest(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 		}
 		assert.Contains(t, found(), `"ID":"users"`)
+
+		// A list without anybody is not believed: users is well, only its health is not.
+		v.inject("users", "blackhole", "path=/health")
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, "[]\n", found())
+		o, _ := v.buy(`{"userId":1}`)
+		assert.Equal(t, "confirmed", o.Status)
+		v.clear()
 		require.NoError(t, v.shop.StopService("users"))
 		assert.Equal(t, "[]\n", found(), "who stops signs off")
 	})

@@ -80,41 +80,49 @@ func ends(history []porcupine.Operation) (all []porcupine.Operation) {
 // put into the Remote meanwhile. One load in ten fails, one in four takes a while.
 func TestAcknowledgedWritesAreReadOnTheirNode(t *testing.T) {
 	server := engine.Redis(t)
-	failed := errors.New("no luck")
 	begun, rounds := time.Now(), 0
 	for limit := seconds(t, 0); rounds == 0 || time.Since(begun) < limit; rounds++ {
-		const nodes, keysEach = 3, 2
-		s := newSource(nodes * keysEach)
-		load := func(ctx context.Context, key int) (string, error) {
-			v, err := s.load(ctx, key)
-			switch {
-			case rand.IntN(10) == 0:
-				return "", failed
-			case rand.IntN(4) == 0:
-				time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond)
-			}
-			return v, err
-		}
-		var histories [nodes][]porcupine.Operation
-		var caches [nodes]*cache.Cache[int, string]
-		var group sync.WaitGroup
-		for i := range nodes {
-			n := node(t, clientOf(t, server.Addr()), fmt.Sprintf("linear-%d", rounds), cache.Config[int, string]{MaxEntries: 4, Load: load})
-			healed(t, n)
-			caches[i] = n
-			group.Go(func() { histories[i] = record(t, n, s, i, keysEach) })
-		}
-		group.Wait()
-		for i, history := range histories {
-			if got := porcupine.CheckOperationsTimeout(register, ends(history), time.Minute); got != porcupine.Ok {
-				for _, op := range history {
-					t.Logf("%d..%d %d: %s", op.Call, op.Return, op.ClientId, register.DescribeOperation(op.Input, op.Output))
-				}
-				require.Equal(t, porcupine.Ok, got, "node %d of round %d: %+v", i, rounds, caches[i].Stats())
-			}
+		// A subtest closes what a round has opened.
+		if !t.Run(strconv.Itoa(rounds), func(t *testing.T) { linearRound(t, server.Addr(), fmt.Sprintf("linear-%d", rounds)) }) {
+			break
 		}
 	}
 	t.Logf("%d rounds", rounds)
+}
+
+var errNoLuck = errors.New("no luck")
+
+func linearRound(t *testing.T, addr, name string) {
+	const nodes, keysEach = 3, 2
+	s := newSource(nodes * keysEach)
+	load := func(ctx context.Context, key int) (string, error) {
+		v, err := s.load(ctx, key)
+		switch {
+		case rand.IntN(10) == 0:
+			return "", errNoLuck
+		case rand.IntN(4) == 0:
+			time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond)
+		}
+		return v, err
+	}
+	var histories [nodes][]porcupine.Operation
+	var caches [nodes]*cache.Cache[int, string]
+	var group sync.WaitGroup
+	for i := range nodes {
+		n := node(t, clientOf(t, addr), name, cache.Config[int, string]{MaxEntries: 4, Load: load})
+		healed(t, n)
+		caches[i] = n
+		group.Go(func() { histories[i] = record(t, n, s, i, keysEach) })
+	}
+	group.Wait()
+	for i, history := range histories {
+		if got := porcupine.CheckOperationsTimeout(register, ends(history), time.Minute); got != porcupine.Ok {
+			for _, op := range history {
+				t.Logf("%d..%d %d: %s", op.Call, op.Return, op.ClientId, register.DescribeOperation(op.Input, op.Output))
+			}
+			require.Equal(t, porcupine.Ok, got, "node %d: %+v", i, caches[i].Stats())
+		}
+	}
 }
 
 // record lets 8 goroutines do 200 operations each and returns those on the keys

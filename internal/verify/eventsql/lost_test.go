@@ -150,6 +150,46 @@ func TestALossThatCannotBeResolvedIsReported(t *testing.T) {
 	require.ErrorIs(t, <-done, eventsource.ErrUncertain)
 }
 
+// T19: of a group that is lost, what has ids is sent once more, and an append that
+// only tracks is not: sent again it would find itself, and say that somebody else
+// was first.
+func TestALostGroupResendsWhatHasIDs(t *testing.T) {
+	l := newLine(t, engine.Postgres(t), eventsql.Config{GroupCommit: 16})
+	l.warm(t)
+	hold := func(events []eventsource.Event, conds ...eventsource.Condition) *sql.Tx {
+		tx := begin(t, l.db)
+		_, err := l.direct.AppendTx(t.Context(), tx, events, conds...)
+		require.NoError(t, err)
+		return tx
+	}
+	start := func(events []eventsource.Event, conds ...eventsource.Condition) chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := l.store.Append(context.Background(), events, conds...)
+			done <- err
+		}()
+		return done
+	}
+	waits := "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+	first, second := hold(one("a")), hold(one("b"), eventsource.Track("source", 1))
+	running := start(one("a"))
+	l.until(t, waits)
+	tracking, writing := start(nil, eventsource.Track("source", 7)), start(one("b"))
+	l.until(t, "SELECT pg_sleep(0.1) IS NOT NULL") // both are in line by then, most likely
+	require.NoError(t, first.Rollback())
+	require.NoError(t, <-running)
+	l.until(t, waits)
+	l.proxy.Cut()
+	require.NoError(t, second.Rollback())
+	require.ErrorIs(t, <-tracking, eventsource.ErrUncertain)
+	require.NoError(t, <-writing)
+	n := 0
+	for range l.direct.Read(t.Context(), eventsource.Stream("b"), eventsource.ReadOptions{}) {
+		n++
+	}
+	assert.Equal(t, 1, n)
+}
+
 // ctx ends while the append is in the database: nobody knows.
 func TestALeavingCallerIsTold(t *testing.T) {
 	for _, group := range []int{1, 16} {

@@ -105,6 +105,34 @@ func TestOnlyAppendingTransactionsHoldHead(t *testing.T) {
 	assert.Len(t, positions(t, s), 3)
 }
 
+// An append locks what its keys say in the namespace of its store, beside the floors,
+// and no other bits: a lock of one store that looked like another's floor would hold
+// that one's Head. The keys are those that TestKeysAreFrozen freezes.
+func TestLocksStayInTheirNamespaces(t *testing.T) {
+	db := postgres(t, "pgx")()
+	s := newStore(t, db, eventsql.Config{Prefix: "keelson_"})
+	tx := begin(t, db)
+	_, err := s.AppendTx(t.Context(), tx, []eventsource.Event{{ID: "id-1", Stream: "account-7", Type: "account.opened", Tags: []string{"customer:42"}}})
+	require.NoError(t, err)
+	var floors, appends int64
+	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT keelson_space(0), keelson_space(1)").Scan(&floors, &appends))
+	want := []int64{floors}
+	for _, key := range []int64{0, 0x38cdc1e1fbcc, 0x63b0a69b19fd, 0x91e7c2e973d6, 0x16ce3e251a5d1} {
+		want = append(want, appends|key>>1)
+	}
+	rows, err := tx.QueryContext(t.Context(), "SELECT classid::bigint << 32 | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+	require.NoError(t, err)
+	defer rows.Close()
+	var got []int64
+	for rows.Next() {
+		var lock int64
+		require.NoError(t, rows.Scan(&lock))
+		got = append(got, lock)
+	}
+	require.NoError(t, rows.Err())
+	assert.ElementsMatch(t, want, got)
+}
+
 // T14: positions of transactions that were rolled back neither hold Head nor
 // are they waited for.
 func TestRolledBackPositionsAreDeadAtOnce(t *testing.T) {
@@ -204,7 +232,7 @@ func (e seatTaken) EventTags() []string { return []string{e.Seat} }
 // each, exactly one wins; the others get a *ConflictError and nothing of a
 // driver. Fifty rounds, for each kind of condition.
 func TestOneOfTenWins(t *testing.T) {
-	onEach(t, func(t *testing.T, open func() *sql.DB) {
+	onEachAtOnce(t, func(t *testing.T, open func() *sql.DB) {
 		cfg := eventsql.Config{Prefix: newStorePrefix()}
 		a, b := newStore(t, open(), cfg), newStore(t, open(), cfg)
 		conditions := map[string]func(round string) eventsource.Condition{

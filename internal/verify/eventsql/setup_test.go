@@ -56,7 +56,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 // While somebody waits and nothing happens, a Store asks at most about ten
 // times a second; while nobody does, never.
 func TestAnIdleStoreIsQuiet(t *testing.T) {
-	onEach(t, func(t *testing.T, open func() *sql.DB) {
+	onEachAtOnce(t, func(t *testing.T, open func() *sql.DB) {
 		s := newStore(t, open(), eventsql.Config{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

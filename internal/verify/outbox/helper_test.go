@@ -73,10 +73,17 @@ func closeShared() error {
 
 // onEach runs a test on every backend.
 func onEach(t *testing.T, test func(t *testing.T, db *sql.DB)) {
+	onEachSource(t, func(t *testing.T, driver, source string) { test(t, openDB(t, driver, source)) })
+}
+
+// onEachSource is onEach for a test that opens the database itself. The backends are
+// tested beside each other: most of the time something waits for a lease or a poll.
+func onEachSource(t *testing.T, test func(t *testing.T, driver, source string)) {
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
 			driver, source := b.source(t)
-			test(t, openDB(t, driver, source))
+			t.Parallel()
+			test(t, driver, source)
 		})
 	}
 }

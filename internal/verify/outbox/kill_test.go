@@ -141,33 +141,30 @@ func publishInto(ctx context.Context, db *sql.DB, msgs []messaging.Message, step
 // T35: killed between any two steps of Put, COMMIT, Publish and DELETE: what was
 // committed is published, in order at first, and has its effect once.
 func TestNothingIsLostUnderKill(t *testing.T) {
-	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) {
-			driver, source := b.source(t)
-			db := openDB(t, driver, source)
-			o := open(t, db, outbox.Config{})
-			effects(t, db)
-			serial := "integer PRIMARY KEY AUTOINCREMENT"
-			if driver == "pgx" || driver == "postgres" {
-				serial = "serial PRIMARY KEY"
-			}
-			for _, table := range []string{"placed (n integer PRIMARY KEY)", "broker (at " + serial + ", id text, topic text, grp text, body text)"} {
-				_, err := db.ExecContext(t.Context(), "CREATE TABLE "+table)
-				require.NoError(t, err)
-			}
-			killed := killRepeatedly(t, driver, source)
-			sent := stored(t, db)
-			inOrder(t, sent, killedOrders/killedKeys)
-			assert.Len(t, distinct(ids(sent)), killedOrders)
-			assert.Greater(t, killed, 10)
-			h := o.Handler("g", func(ctx context.Context, tx *sql.Tx, _ messaging.Delivery) error { return effect(ctx, tx) })
-			for _, m := range sent {
-				require.NoError(t, h(t.Context(), messaging.Delivery{Message: m}))
-			}
-			assert.Equal(t, killedOrders, count(t, db, "effects"))
-			t.Logf("%d messages, sent %d times over %d kills", killedOrders, len(sent), killed)
-		})
-	}
+	onEachSource(t, func(t *testing.T, driver, source string) {
+		db := openDB(t, driver, source)
+		o := open(t, db, outbox.Config{})
+		effects(t, db)
+		serial := "integer PRIMARY KEY AUTOINCREMENT"
+		if driver == "pgx" || driver == "postgres" {
+			serial = "serial PRIMARY KEY"
+		}
+		for _, table := range []string{"placed (n integer PRIMARY KEY)", "broker (at " + serial + ", id text, topic text, grp text, body text)"} {
+			_, err := db.ExecContext(t.Context(), "CREATE TABLE "+table)
+			require.NoError(t, err)
+		}
+		killed := killRepeatedly(t, driver, source)
+		sent := stored(t, db)
+		inOrder(t, sent, killedOrders/killedKeys)
+		assert.Len(t, distinct(ids(sent)), killedOrders)
+		assert.Greater(t, killed, 10)
+		h := o.Handler("g", func(ctx context.Context, tx *sql.Tx, _ messaging.Delivery) error { return effect(ctx, tx) })
+		for _, m := range sent {
+			require.NoError(t, h(t.Context(), messaging.Delivery{Message: m}))
+		}
+		assert.Equal(t, killedOrders, count(t, db, "effects"))
+		t.Logf("%d messages, sent %d times over %d kills", killedOrders, len(sent), killed)
+	})
 }
 
 func killRepeatedly(t *testing.T, driver, source string) (killed int) {

@@ -195,6 +195,31 @@ func TestPausedRelayRepeatsInOrder(t *testing.T) {
 	})
 }
 
+// T35: a relay that wakes up while the next one holds its lanes neither deletes what
+// that one has in hand nor gives its lanes free.
+func TestWokenRelayLeavesTheNextOnesClaimAlone(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sql.DB) {
+		events := make(chan outbox.Event, 100)
+		first := open(t, db, outbox.Config{Lease: 50 * time.Millisecond, OnEvent: func(e outbox.Event) { events <- e }})
+		second := open(t, db, outbox.Config{Lease: time.Hour})
+		put(t, db, first, message("a", 0))
+		held := func(o *outbox.Outbox) chan struct{} {
+			begun, release := make(chan struct{}), make(chan struct{})
+			once := sync.OnceFunc(func() { close(begun); <-release })
+			relaying(t, o, publisher(func(context.Context, ...messaging.Message) error { once(); return nil }))
+			<-begun
+			return release
+		}
+		wake := held(first)
+		goOn := held(second)
+		close(wake)
+		assert.ErrorContains(t, (<-events).Err, "lost to another relay")
+		assert.Equal(t, 1, count(t, db, "keelson_outbox"))
+		assert.Equal(t, 1, count(t, db, "keelson_outbox_lanes WHERE claim <> ''"))
+		close(goOn)
+	})
+}
+
 func TestRelayOutlivesTheDatabase(t *testing.T) {
 	server := engine.Postgres(t)
 	db := openDB(t, "pgx", server.URL())

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/keelson-go/keelson/internal/engine"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/barrier"
 )
@@ -22,7 +21,7 @@ func onEach(t *testing.T, f func(t *testing.T, db *sql.DB)) {
 	t.Run("SQLite", func(t *testing.T) {
 		f(t, openDB(t, "sqlite", sqliteDSN(t.TempDir())+"&_txlock=immediate"))
 	})
-	t.Run("Postgres", func(t *testing.T) { f(t, openDB(t, "pgx", engine.Postgres(t).URL())) })
+	t.Run("Postgres", func(t *testing.T) { f(t, openDB(t, "pgx", database(t))) })
 }
 
 func inTx(t *testing.T, db *sql.DB, commit bool, f func(g *barrier.Guard, tx *sql.Tx) error) error {

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 
-	"github.com/keelson-go/keelson/internal/engine"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/sagasql"
 	"github.com/keelson-go/keelson/saga/sagatest"
@@ -56,7 +55,7 @@ func TestSQLiteReopens(t *testing.T) {
 }
 
 func TestPostgresConforms(t *testing.T) {
-	db := openDB(t, "pgx", engine.Postgres(t).URL())
+	db := openDB(t, "pgx", database(t))
 	sagatest.TestStore(t, func(t *testing.T) saga.Store { return openSQL(t, db, sagasql.Config{Prefix: newPrefix()}) })
 	t.Run("Reopen", func(t *testing.T) {
 		cfg := sagasql.Config{Prefix: newPrefix()}

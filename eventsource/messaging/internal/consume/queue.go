@@ -19,7 +19,7 @@ type Queue[T any] struct {
 	lanes   map[string]*deque[*Item[T]] // a key that has an item out, and who waits behind it
 	delayed map[*Item[T]]struct{}       // wait for their timers
 	queued  int                         // items ready or behind their key
-	out     map[*Item[T]]struct{}       // at a handler
+	out     chain[T]                    // at a handler
 	members []chan struct{}             // of capacity 1, signalled when something becomes ready
 	room    chan struct{}               // closed when an item is settled; nil while nobody waits
 	closed  bool
@@ -40,11 +40,13 @@ type Item[T any] struct {
 	attempts int   // deliveries begun
 	cause    error // why it is to be buried; nil while it is to be handled
 	timer    *time.Timer
+
+	before, behind *Item[T] // in its chain
 }
 
 // NewQueue returns an empty queue.
 func NewQueue[T any]() *Queue[T] {
-	return &Queue[T]{lanes: map[string]*deque[*Item[T]]{}, delayed: map[*Item[T]]struct{}{}, out: map[*Item[T]]struct{}{}}
+	return &Queue[T]{lanes: map[string]*deque[*Item[T]]{}, delayed: map[*Item[T]]struct{}{}}
 }
 
 // Push appends v. Attempts are the deliveries that the broker has counted so
@@ -72,7 +74,7 @@ func (q *Queue[T]) Push(v T, key string, attempts int) {
 func (q *Queue[T]) Load() Load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return Load{Ready: q.queued, Running: len(q.out), Delayed: len(q.delayed)}
+	return Load{Ready: q.queued, Running: q.out.n, Delayed: len(q.delayed)}
 }
 
 // Counts tells what became of the items.
@@ -89,7 +91,7 @@ func (q *Queue[T]) Len() int {
 	return q.len()
 }
 
-func (q *Queue[T]) len() int { return q.queued + len(q.out) + len(q.delayed) }
+func (q *Queue[T]) len() int { return q.queued + q.out.n + len(q.delayed) }
 
 // WaitBelow returns once fewer than n items are not settled, or ctx's cause.
 func (q *Queue[T]) WaitBelow(ctx context.Context, n int) error {
@@ -101,7 +103,7 @@ func (q *Queue[T]) WaitBelow(ctx context.Context, n int) error {
 // settled. What waits for its next attempt, or behind it, keeps no handler busy.
 func (q *Queue[T]) WaitHungry(ctx context.Context, n, most int) (room int, err error) {
 	err = q.wait(ctx, func() bool {
-		room = min(n-len(q.out)-q.ready.len(), most-q.len())
+		room = min(n-q.out.n-q.ready.len(), most-q.len())
 		return room > 0
 	})
 	return room, err
@@ -207,7 +209,7 @@ func (q *Queue[T]) take() *Item[T] {
 	}
 	it := q.ready.popFront()
 	q.queued--
-	q.out[it] = struct{}{}
+	q.out.add(it)
 	q.signal()
 	return it
 }
@@ -216,7 +218,7 @@ func (q *Queue[T]) take() *Item[T] {
 func (q *Queue[T]) settle(it *Item[T], buried bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.out, it)
+	q.out.remove(it)
 	if buried {
 		q.counts.DeadLettered++
 	} else {
@@ -230,7 +232,7 @@ func (q *Queue[T]) settle(it *Item[T], buried bool) {
 func (q *Queue[T]) forget(it *Item[T]) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.out, it)
+	q.out.remove(it)
 	q.next(it.key)
 	q.roomier()
 }
@@ -253,7 +255,7 @@ func (q *Queue[T]) next(key string) {
 func (q *Queue[T]) again(it *Item[T], delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.out, it)
+	q.out.remove(it)
 	q.counts.Redelivered++
 	if q.closed {
 		return
@@ -281,7 +283,7 @@ func (q *Queue[T]) due(it *Item[T]) {
 func (q *Queue[T]) release(it *Item[T], counts bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.out, it)
+	q.out.remove(it)
 	if !counts {
 		it.attempts--
 	}
@@ -333,7 +335,7 @@ func (q *Queue[T]) Drop(match func(T) bool) {
 func (q *Queue[T]) Runs(match func(T) bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for it := range q.out {
+	for it := q.out.first; it != nil; it = it.behind {
 		if match(it.Value) {
 			return true
 		}
@@ -345,5 +347,5 @@ func (q *Queue[T]) Runs(match func(T) bool) bool {
 func (q *Queue[T]) Busy() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.out) + q.ready.len()
+	return q.out.n + q.ready.len()
 }

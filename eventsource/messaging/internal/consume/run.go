@@ -67,6 +67,8 @@ func (m *Member[T]) Run(ctx context.Context, queues ...*Queue[T]) error {
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
+	r.lasting = context.WithoutCancel(ctx)
+	defer context.AfterFunc(r.ctx, r.nudge)()
 	for _, q := range queues {
 		q.join(r.wake)
 		defer q.leave(r.wake)
@@ -93,6 +95,7 @@ type run[T any] struct {
 	queues  []*Queue[T]
 	wake    chan struct{}
 	ctx     context.Context // ends the handlers
+	lasting context.Context // does not end: an effect that is there is acknowledged
 	cancel  context.CancelCauseFunc
 	workers sync.WaitGroup
 
@@ -121,16 +124,25 @@ func (r *run[T]) work() {
 	for first := 0; ; first++ {
 		t, ok := r.take(first)
 		if !ok {
-			select {
-			case <-r.wake:
-				continue
-			case <-r.ctx.Done():
+			if r.ctx.Err() != nil {
+				r.nudge() // the next worker
 				return
 			}
+			<-r.wake
+			continue
 		}
 		for ok = r.enter(t); ok; t, ok = r.leave(t.item.key) {
 			r.process(t)
 		}
+	}
+}
+
+// nudge makes a worker that waits look again: at the end of ctx, too, which is
+// cheaper than to wait for either of two channels.
+func (r *run[T]) nudge() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it will
 	}
 }
 
@@ -233,9 +245,7 @@ func (d *delivery[T]) deliver() {
 		out.Attempt--
 		cause = fmt.Errorf("messaging: %d deliveries, none of which came to an end", out.Attempt)
 	default:
-		began := time.Now()
-		out.Err = d.Handle(d.ctx, it.Value, it.attempts)
-		out.Took = time.Since(began)
+		d.handle(&out)
 		if out.Err == nil {
 			out.Err = d.ack()
 			d.observe(out)
@@ -257,9 +267,20 @@ func (d *delivery[T]) deliver() {
 	d.observe(out)
 }
 
+// handle runs the handler, and looks at the clock if somebody wants to know.
+func (d *delivery[T]) handle(out *Outcome) {
+	if d.Observe == nil {
+		out.Err = d.Handle(d.ctx, d.item.Value, d.item.attempts)
+		return
+	}
+	began := time.Now()
+	out.Err = d.Handle(d.ctx, d.item.Value, d.item.attempts)
+	out.Took = time.Since(began)
+}
+
 // ack acknowledges also when ctx has ended: the effect is there.
 func (d *delivery[T]) ack() error {
-	err := d.Ack(context.WithoutCancel(d.ctx), d.item.Value)
+	err := d.Ack(d.lasting, d.item.Value)
 	d.placed = true
 	d.queue.settle(d.item, false)
 	return err
@@ -278,7 +299,7 @@ func (d *delivery[T]) bury(cause error, out *Outcome) {
 		return
 	}
 	out.Err, out.DeadLettered = cause, true
-	if err := d.Ack(context.WithoutCancel(d.ctx), it.Value); err != nil {
+	if err := d.Ack(d.lasting, it.Value); err != nil {
 		out.Err = errors.Join(cause, err)
 	}
 	d.placed = true

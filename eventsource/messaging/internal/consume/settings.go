@@ -3,6 +3,7 @@ package consume
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -160,11 +161,8 @@ func checkText(field, text string, most int) error {
 		return invalid(field, fmt.Sprintf("%d bytes", len(text)), fmt.Sprintf("at most %d", most))
 	case !utf8.ValidString(text):
 		return invalid(field, fmt.Sprintf("%.64q", text), "valid UTF-8")
-	}
-	for i := range len(text) {
-		if text[i] == 0 {
-			return invalid(field, fmt.Sprintf("%.64q", text), "text without NUL")
-		}
+	case strings.IndexByte(text, 0) >= 0:
+		return invalid(field, fmt.Sprintf("%.64q", text), "text without NUL")
 	}
 	return nil
 }

@@ -1,0 +1,116 @@
+package saga_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
+	"github.com/keelson-go/keelson/saga"
+)
+
+// parked leaves the saga "1" behind, waiting at b of a, b, c.
+func parked(t *testing.T, store saga.Store, w *world) {
+	t.Helper()
+	b := serve(t, store, saga.Config{})
+	wait := w.step("b", func(saga.Call) error { return saga.Await("go", 0) })
+	s := register(t, b.c, chain(w, w.step("a", nil), wait, w.step("c", nil)))
+	require.NoError(t, s.Start(t.Context(), "1", state{}))
+	synctest.Wait()
+	b.stop()
+}
+
+var abandon = saga.Resolution{Action: saga.ResolveAbandon, By: "ada", Reason: "nobody can run it"}
+
+// T33: a saga that no definition can continue is Stuck; Wait says so, a human can
+// abandon it, and nothing else.
+func TestIncompatibleSagaCanBeAbandoned(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, store := &world{}, saga.NewMemory()
+		parked(t, store, w)
+		b := serve(t, store, saga.Config{})
+		d := chain(w, w.step("b", nil), w.step("c", nil)) // a is gone
+		d.Version, d.ResumesFrom = 2, []int{1}
+		s := register(t, b.c, d)
+		require.NoError(t, b.c.Signal(t.Context(), "1", "go", "", nil))
+		_, err := s.Wait(t.Context(), "1")
+		e := asError(t, err)
+		assert.Equal(t, saga.Stuck, e.State)
+		assert.Equal(t, "incompatible", e.Code)
+		assert.Equal(t, []string{"a", "b"}, e.Left)
+		for _, action := range []string{saga.ResolveRetry, saga.ResolveDone, saga.ResolveSkip} {
+			err := b.c.Resolve(t.Context(), "1", saga.Resolution{Action: action, Step: "b", By: "ada", Reason: "r"})
+			require.ErrorIs(t, err, saga.ErrConflict, action)
+		}
+		require.NoError(t, b.c.Resolve(t.Context(), "1", abandon))
+		_, err = s.Wait(t.Context(), "1")
+		e = asError(t, err)
+		assert.Equal(t, saga.Abandoned, e.State)
+		assert.Equal(t, []string{"a", "b"}, e.Left)
+		require.ErrorIs(t, b.c.Resolve(t.Context(), "1", abandon), saga.ErrTerminal)
+		time.Sleep(time.Hour)
+		assert.Equal(t, "a b", w.trace())
+		assert.Equal(t, "start done:a park:b stuck resolve", b.history("1"))
+	})
+}
+
+// A process without the definition can abandon what no other process holds.
+func TestAbandonNeedsNoDefinition(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, store := &world{}, saga.NewMemory()
+		parked(t, store, w)
+		c, err := saga.New(store, saga.Config{})
+		require.NoError(t, err)
+		require.ErrorIs(t, c.Resolve(t.Context(), "1", saga.Resolution{Action: saga.ResolveRetry, By: "ada", Reason: "r"}), saga.ErrConflict)
+		require.NoError(t, c.Resolve(t.Context(), "1", abandon))
+		b := serve(t, store, saga.Config{})
+		s := register(t, b.c, chain(w, w.step("a", nil), w.step("b", nil), w.step("c", nil)))
+		_, err = s.Wait(t.Context(), "1")
+		e := asError(t, err)
+		assert.Equal(t, saga.Abandoned, e.State)
+		assert.Equal(t, []string{"a", "b"}, e.Left)
+		assert.Equal(t, "a b", w.trace())
+	})
+}
+
+// T33: the version is the same and the structure is not: nobody touches the saga,
+// whatever asks for it.
+func TestOtherShapeIsAConflict(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, store := &world{}, saga.NewMemory()
+		parked(t, store, w)
+		b := serve(t, store, saga.Config{})
+		s := register(t, b.c, chain(w, w.step("a", nil), w.step("c", nil), w.step("b", nil)))
+		_, _, err := s.Get(t.Context(), "1")
+		require.ErrorIs(t, err, saga.ErrConflict)
+		_, err = s.Wait(t.Context(), "1")
+		require.ErrorIs(t, err, saga.ErrConflict)
+		assert.Contains(t, err.Error(), "raise Version")
+		require.ErrorIs(t, s.Reverse(t.Context(), "1", "r"), saga.ErrConflict)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "a b", w.trace())
+	})
+}
+
+// T33: a record of a kind that this version does not know stops everything.
+func TestUnknownKindIsIncompatible(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, store := &world{}, saga.NewMemory()
+		parked(t, store, w)
+		work, err := store.Poll(t.Context(), saga.Lease{Owner: "newer", For: time.Minute, Only: "1"})
+		require.NoError(t, err)
+		sum := work.Claimed[0]
+		sum.Seq++
+		_, err = store.Commit(t.Context(), []saga.Write{{Summary: sum, Release: true, Records: []saga.Record{
+			{Kind: "loop", Step: "b", Seq: sum.Seq, Epoch: sum.Epoch, State: saga.Running},
+		}}})
+		require.NoError(t, err)
+		b := serve(t, store, saga.Config{})
+		s := register(t, b.c, chain(w, w.step("a", nil), w.step("b", nil), w.step("c", nil)))
+		_, err = s.Wait(t.Context(), "1")
+		assert.Equal(t, "incompatible", asError(t, err).Code)
+		assert.Contains(t, asError(t, err).Cause, `"loop"`)
+		assert.Equal(t, "a b", w.trace())
+	})
+}
