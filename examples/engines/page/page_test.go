@@ -34,10 +34,10 @@ new MutationObserver((all) => {
 }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-pressed"] });
 true`
 
-// The gate is loose on purpose: two seconds say that a switch works, on a machine
+// The gate is loose on purpose: five seconds say that a switch works, on a machine
 // that may be busy with anything. What it is on a quiet one is logged; the bar is 300
 // ms (A18).
-const visibleWithin = 2000 // ms
+const visibleWithin = 5000 // ms
 
 // A18: by keyboard alone, every fault shows in the page as pressed, as a line among
 // those in force and on the map, and goes away again.
@@ -225,6 +225,7 @@ func TestAHostileNameIsText(t *testing.T) {
 func TestAnOpenPageDoesNotGrow(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", 200)
 	b := browse(t, s.url)
+	b.waitFor(`document.querySelectorAll("#event-rows > li").length === 14 && document.querySelectorAll("#trace-rows > li").length === 12 && document.querySelectorAll("#saga-rows > li").length === 11`)
 	time.Sleep(5 * time.Second) // of real time: a browser has no other
 	const nodes = `document.querySelectorAll("*").length`
 	before := get[int](b, nodes)
