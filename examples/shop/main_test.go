@@ -126,7 +126,7 @@ func TestCtrlCEndsTheShopWithinTwoSeconds(t *testing.T) {
 
 // T20: port 8080, and every service's own, is taken on the first run.
 func TestBusyDefaultPortsDoNotFailTheFirstRun(t *testing.T) {
-	for _, port := range []int{8080, 8000, 3000, 3001} {
+	for _, port := range []int{8080, 8000, 8500, 3000, 3001, 3002, 3003, 3004, 3005, 3006, 3007, 3008} {
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil { // otherwise something else has it, which is as good
 			defer ln.Close()

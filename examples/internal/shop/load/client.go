@@ -47,7 +47,7 @@ func (g *Generator) do(ctx context.Context, c call, n uint64) Counts {
 		rec.User, rec.Floor = c.customer.ID, c.customer.seen(c.sku)
 	}
 	g.history.add(rec)
-	resp, body, err := g.exchange(ctx, c)
+	resp, body, err := g.exchange(ctx, c) //nolint:bodyclose // exchange has read it to its end
 	if err != nil {
 		rec.Type = Unknown
 		g.history.add(rec)

@@ -39,6 +39,7 @@ export function createMap(svg, select) {
         updateNode(nodes.get(name), name, replicas, store, point);
       }
       for (const [key, e] of store.edges()) {
+        if (!edges.has(key) && e.through < 0.5 && e.state === "closed") continue; // could be called, and is not
         if (!edges.has(key)) edges.set(key, drawEdge(lines, pills, e.from, e.to));
         updateEdge(edges.get(key), e.state, e.through, e.rejected, e.instances > 1 ? ` ${e.instances - e.open}/${e.instances}` : "");
       }
@@ -70,21 +71,22 @@ function drawNode(parent, name, select) {
 // drawEdge ends a line at the boxes, and puts its rate where it has room.
 function drawEdge(lines, pills, from, to) {
   const [ax, ay] = place(from), [bx, by] = place(to);
-  const d = `M${ax + W / 2} ${ay}L${bx - W / 2} ${by}`;
+  const side = bx < ax ? -1 : 1; // what lies to the left is entered from the right
+  const d = `M${ax + (side * W) / 2} ${ay}L${bx - (side * W) / 2} ${by}`;
   const line = element(lines, "path", { d, class: "edge" });
   const flow = element(lines, "path", { d, class: "flow" });
-  const t = bx - ax > 300 ? 0.72 : 0.5;
-  const x = ax + W / 2 + (bx - ax - W) * t, y = ay + (by - ay) * t;
+  const t = Math.abs(bx - ax) > 300 ? 0.72 : 0.5;
+  const x = ax + (side * W) / 2 + (bx - ax - side * W) * t, y = ay + (by - ay) * t;
   const rate = element(pills, "text", { x, y: y + 4, class: "rate" });
-  return { line, flow, rate };
+  return { line, flow, rate, plumbing: to === "broker" || to === "cache" };
 }
 
-function updateEdge({ line, flow, rate }, state, through, rejected, more) {
+function updateEdge({ line, flow, rate, plumbing }, state, through, rejected, more) {
   line.setAttribute("stroke-width", state === "open" ? 3 : width(through));
   line.dataset.state = state === "closed" && through < 0.5 ? "idle" : state;
   flow.dataset.on = state === "closed" && through >= 0.5 ? "yes" : "no";
   rate.dataset.state = state;
-  const text = `${GLYPHS[state] ?? state}${more} ${rejected >= 1 ? `${Math.round(rejected)}/s refused` : `${Math.round(through)}/s`}`;
+  const text = plumbing && state === "closed" ? "" : `${GLYPHS[state] ?? state}${more} ${rejected >= 1 ? `${Math.round(rejected)}/s refused` : `${Math.round(through)}/s`}`;
   if (rate.textContent !== text) rate.textContent = text;
 }
 

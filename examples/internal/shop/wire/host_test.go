@@ -1,0 +1,61 @@
+package wire_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/internal/require"
+)
+
+// T7: a node that has not caught up yet does not deny what it does not know: requests
+// wait until it is ready, or for as long as they may.
+func TestRequestsWaitUntilTheNodeIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &wire.Pipe{}
+		n := wire.NewNode(wire.Config{Name: "n", Network: network, Settings: settings()})
+		ready := n.Await("the fold")
+		failed := make(chan struct{})
+		n.Go("a worker", func(ctx context.Context) error { <-failed; return nil })
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /", func(http.ResponseWriter, *http.Request) {})
+		ln, err := network.Listen("127.0.0.1:3000")
+		require.NoError(t, err)
+		n.Serve(ln, mux)
+		client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext}}
+		get := func(path string) (status int, took time.Duration) {
+			begin := time.Now()
+			resp, err := client.Get("http://127.0.0.1:3000" + path) //nolint:noctx // of a test
+			require.NoError(t, err)
+			resp.Body.Close()
+			return resp.StatusCode, time.Since(begin)
+		}
+		status, took := get("/")
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+		assert.Equal(t, settings().Deadline, took)
+		status, took = get("/health")
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+		assert.Equal(t, time.Duration(0), took, "who asks for health is told at once")
+
+		time.AfterFunc(200*time.Millisecond, ready)
+		status, took = get("/")
+		assert.Equal(t, http.StatusOK, status)
+		assert.Equal(t, 200*time.Millisecond, took)
+		status, _ = get("/health")
+		assert.Equal(t, http.StatusOK, status)
+
+		close(failed) // work that ends before the node does is a failure of the node
+		synctest.Wait()
+		status, _ = get("/health")
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+		status, took = get("/")
+		assert.Equal(t, http.StatusOK, status, "what it can do, it does")
+		assert.Equal(t, time.Duration(0), took)
+		client.CloseIdleConnections()
+		n.Stop(t.Context())
+	})
+}
