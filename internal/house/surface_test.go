@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,6 +55,7 @@ func TestSurfaceRulesCatchOffenders(t *testing.T) {
 	assert.Empty(t, badSurface("x", names, 4))
 	assert.NotEmpty(t, badLength("x.go", strings.Repeat("\n", maxLines+1)))
 	assert.Empty(t, badLength("x.go", strings.Repeat("\n", maxLines)))
+	assert.Empty(t, badLength("x.md", "<!-- begin a -->"+strings.Repeat("\n", maxLines+1)+"<!-- end a -->"))
 }
 
 func badSurface(name string, names []string, limit int) []string {
@@ -63,7 +65,12 @@ func badSurface(name string, names []string, limit int) []string {
 	return []string{fmt.Sprintf("%s exports %d identifiers, at most %d are allowed: %v", name, len(names), limit, names)}
 }
 
+// tables are what cmd bench writes into BENCHMARKS.md. They grow with what is
+// measured, so they do not count.
+var tables = regexp.MustCompile(`(?s)<!-- begin (\w+) -->.*?<!-- end \w+ -->`)
+
 func badLength(file, text string) []string {
+	text = tables.ReplaceAllString(text, "")
 	if n := strings.Count(text, "\n"); n > maxLines {
 		return []string{fmt.Sprintf("%s has %d lines, at most %d are allowed", file, n, maxLines)}
 	}
