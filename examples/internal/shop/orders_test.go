@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
@@ -35,6 +36,7 @@ func (v visitor) buy(body string, headers ...string) (order, answer) {
 
 func (v visitor) order(id string) (o order) {
 	v.t.Helper()
+	synctest.Wait() // until the read models have seen what has happened
 	a := v.do("GET", "orders", "/orders/"+id, "")
 	require.Equal(v.t, http.StatusOK, a.StatusCode, "%s", a.body)
 	require.NoError(v.t, json.Unmarshal([]byte(a.body), &o))
@@ -43,12 +45,14 @@ func (v visitor) order(id string) (o order) {
 
 func (v visitor) ledger() (l payments.Ledger) {
 	v.t.Helper()
+	synctest.Wait() // until the read models have seen what has happened
 	require.NoError(v.t, json.Unmarshal([]byte(v.do("GET", "payments", "/ledger", "").body), &l))
 	return l
 }
 
 func (v visitor) stock(sku string) inventory.Level {
 	v.t.Helper()
+	synctest.Wait() // until the read models have seen what has happened
 	var out struct{ SKUs map[string]inventory.Level }
 	require.NoError(v.t, json.Unmarshal([]byte(v.do("GET", "inventory", "/stock", "").body), &out))
 	return out.SKUs[sku]
@@ -289,6 +293,7 @@ func TestReplayFromZeroIsLive(t *testing.T) {
 			{"payments", "/ledger"}, {"payments", "/wallets/1"}, {"inventory", "/stock"}, {"orders", "/orders?userId=1"},
 		}
 		for _, r := range reads {
+			synctest.Wait()
 			before := v.do("GET", r.service, r.path, "").body
 			require.NoError(t, v.shop.RestartService(r.service))
 			time.Sleep(100 * time.Millisecond)
