@@ -119,10 +119,7 @@ func recovery(directories, n int) func(b *testing.B) {
 	return func(b *testing.B) {
 		for range rounds(b) * directories {
 			b.StopTimer()
-			dir, err := os.MkdirTemp(b.TempDir(), "")
-			if err != nil {
-				b.Fatal(err)
-			}
+			dir := b.TempDir()
 			s, err := sagafile.Open(dir, sagafile.Config{NoSync: true})
 			if err != nil {
 				b.Fatal(err)
