@@ -160,7 +160,7 @@ func (c *Cache[K, V]) ask(ctx context.Context, fs []*flight[K, V]) (ready, held 
 
 // unanswered is what ask returns when it gets no answer about fs.
 func (c *Cache[K, V]) unanswered(ctx context.Context, fs []*flight[K, V], err error, ready, held []*flight[K, V]) (load, again []*flight[K, V]) {
-	if ctx.Err() != nil && fs[0].work.ctx.Err() == nil {
+	if over(ctx) && fs[0].work.ctx.Err() == nil {
 		return ready, append(held, fs...)
 	}
 	return append(ready, c.withoutRemote(fs, err)...), held

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // health counts failures of the Remote. Three in a row put it down: from then on
@@ -30,11 +31,18 @@ func (c *Cache[K, V]) attempt(ctx context.Context, call func(context.Context) er
 		c.health.mu.Lock()
 		c.health.failures = 0
 		c.health.mu.Unlock()
-	case ctx.Err() == nil:
+	case !over(ctx):
 		c.stats.remoteErrors.Add(1)
 		c.countFailure(err)
 	}
 	return err
+}
+
+// over tells whether ctx has ended or is due to: a client that looks at the
+// deadline itself may return before the timer of ctx has run.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 func (c *Cache[K, V]) countFailure(err error) {

@@ -86,7 +86,7 @@ type try[C, E, S any] struct {
 
 	base    base[S]   // the snapshot that the fold began with
 	state   S         // after the history
-	version uint64    // of the last event of the history, in Stream
+	version uint64    // of the last event of the history
 	last    Position  // of the last event of the history
 	lastID  string    // of the same, if it was folded
 	folded  int       // events, beyond those of the snapshot
@@ -118,6 +118,7 @@ func (t *try[C, E, S]) run(ctx context.Context, cmd C) (out Outcome[E, S], err e
 	if err != nil {
 		return out, err
 	}
+	t.prepare()
 	state := t.d.evolve(t.state, events)
 	result, err := t.append(ctx, encoded)
 	switch {
@@ -168,14 +169,12 @@ func (t *try[C, E, S]) fold(ctx context.Context, q Query, o ReadOptions) (repeat
 			if r.ID != t.base.id {
 				return false
 			}
-			t.base.id = ""
+			t.base.id, t.version = "", r.Version
 			return true
 		}
 		t.state, t.last, t.lastID = t.d.Evolve(t.state, e), r.Position, r.ID
 		t.folded++
-		if r.Stream == t.in.Stream {
-			t.version = r.Version
-		}
+		t.version = r.Version
 		return true
 	})
 	return repeat, err

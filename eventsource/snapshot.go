@@ -107,7 +107,6 @@ func (t *try[C, E, S]) foldWithin(ctx context.Context) (repeat bool, err error) 
 	if t.base.version > 0 && t.last > 0 && t.last <= head {
 		repeat, err = t.fold(ctx, t.in.Within, ReadOptions{After: t.last - 1, UpTo: head})
 		if err != nil || t.base.id == "" {
-			t.prepare()
 			return repeat, err
 		}
 	}
@@ -115,16 +114,14 @@ func (t *try[C, E, S]) foldWithin(ctx context.Context) (repeat bool, err error) 
 		t.base.unfit, t.base.version, t.base.id = true, 0, ""
 		t.state, t.version, t.last, t.folded = t.d.initial(), 0, 0, 0
 	}
-	repeat, err = t.fold(ctx, t.in.Within, ReadOptions{UpTo: head})
-	t.prepare()
-	return repeat, err
+	return t.fold(ctx, t.in.Within, ReadOptions{UpTo: head})
 }
 
 // prepare encodes the snapshot of a Within, if one is due: now, as Evolve may change
 // the state in place when the new events come.
 func (t *try[C, E, S]) prepare() {
 	every := t.d.SnapshotEvery
-	if every == 0 || t.folded == 0 || t.folded < every && !t.base.unfit {
+	if every == 0 || len(t.in.Within) == 0 || t.folded == 0 || t.folded < every && !t.base.unfit {
 		return
 	}
 	data, err := encodeState(t.state)

@@ -31,13 +31,12 @@ func TestWaitingSagasAreSmall(t *testing.T) {
 	for i := range n {
 		require.NoError(t, s.Start(ctx, fmt.Sprintf("order-%06d", i), wide{ID: i, User: "ada"}))
 	}
-	for left := n; left > 0; time.Sleep(time.Millisecond) { // other goroutines are at work
+	for left := n; left > 0 || c.Stats().Running > 0; time.Sleep(time.Millisecond) { // other goroutines are at work
 		left = n
 		for range c.List(ctx, saga.Filter{States: []saga.State{saga.Waiting}}) {
 			left--
 		}
 	}
-	assert.Equal(t, 0, c.Stats().Running)
 	each := (heap() - before) / n
 	t.Logf("%d bytes per saga", each)
 	assert.True(t, each < 1000, each)

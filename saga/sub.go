@@ -49,7 +49,7 @@ func (s *Saga[T]) asStep(ctx context.Context, name string, in T, out func(T)) er
 		return err
 	}
 	v, m, sum, err := s.get(ctx, id)
-	if err != nil && sum.State != Stuck { // stuck, also where no definition here can continue it
+	if err != nil && !s.standsStill(sum) {
 		return err
 	}
 	switch sum.State {
@@ -57,12 +57,25 @@ func (s *Saga[T]) asStep(ctx context.Context, name string, in T, out func(T)) er
 		out(v)
 		return nil
 	case Compensated:
-		return Refuse(m.verdict(sum))
+		return Refuse(s.verdict(ctx, m, sum, err))
 	case Abandoned:
-		return m.verdict(sum) // says that no retry helps
+		return s.verdict(ctx, m, sum, err) // says that no retry helps
 	default:
 		return await(subSignal(name), subLook)
 	}
+}
+
+// standsStill: the header of s's saga says all that its parent has to know, also
+// where no definition here can continue it.
+func (s *Saga[T]) standsStill(sum Summary) bool {
+	return sum.Name == s.p.g.name && over(sum.State) && sum.State != Completed
+}
+
+func (s *Saga[T]) verdict(ctx context.Context, m *machine, sum Summary, err error) error {
+	if err != nil {
+		return s.c.verdictOn(ctx, sum, err)
+	}
+	return m.verdict(sum)
 }
 
 func (s *Saga[T]) takeBack(ctx context.Context, name string) error {
@@ -72,17 +85,17 @@ func (s *Saga[T]) takeBack(ctx context.Context, name string) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil // it was never started
-	case err != nil && sum.State != Stuck:
+	case err != nil && !s.standsStill(sum):
 		return err
 	}
+	why := err // there is no machine; only its state counts
+	err = nil
 	reason := fmt.Sprintf("%s compensates", call.Saga)
 	switch sum.State {
 	case Compensated:
 		return nil
 	case Abandoned:
-		return Refuse(m.verdict(sum))
-	case Stuck:
-		err = nil // a human decides, and the undo waits
+		return Refuse(s.verdict(ctx, m, sum, why))
 	case Completed:
 		err = s.Reverse(ctx, id, reason)
 	case Running, Waiting:

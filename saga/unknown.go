@@ -21,6 +21,12 @@ func (c *Coordinator) verdictOn(ctx context.Context, s Summary, why error) error
 		return fmt.Errorf("saga: %s: %w", s.ID, err)
 	}
 	e := &Error{ID: s.ID, Name: s.Name, Step: s.Step, State: s.State, Code: s.Code, Cause: s.Cause}
+	if s.State != Stuck {
+		e.Step = ""
+		if i := slices.IndexFunc(log, func(r Record) bool { return r.State == Compensating || r.State == Compensated }); i >= 0 {
+			e.Step = log[i].Step
+		}
+	}
 	for _, r := range log {
 		if r.Kind == kindUndoFail {
 			e.Undo = append(e.Undo, r.Step+": "+r.Error)

@@ -114,3 +114,41 @@ func TestUnknownKindIsIncompatible(t *testing.T) {
 		assert.Equal(t, "a b", w.trace())
 	})
 }
+
+// T41: the parent of a child that was abandoned hears so at its next look, also
+// where nothing here can fold the child's log: it does not try again until its
+// retries are used up.
+func TestParentHearsThatAChildNobodyCanContinueWasAbandoned(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, store := &world{}, saga.NewMemory()
+		both := func(b *bench, version int, steps ...saga.Step[state]) *saga.Saga[state] {
+			d := chain(w, steps...)
+			d.Name, d.Version = "child", version
+			if version > 1 {
+				d.ResumesFrom = []int{1}
+			}
+			child := register(t, b.c, d)
+			return register(t, b.c, chain(w, saga.Sub("child", child, func(*state) state { return state{} }, func(*state, state) {})))
+		}
+		wait := func() saga.Step[state] {
+			return w.step("pack", func(saga.Call) error { return saga.Await("go", 0) })
+		}
+		b := serve(t, store, saga.Config{})
+		require.NoError(t, both(b, 1, w.step("pick", nil), wait()).Start(t.Context(), "1", state{}))
+		synctest.Wait()
+		b.stop()
+
+		b = serve(t, store, saga.Config{})
+		parent := both(b, 2, wait()) // pick is gone
+		require.NoError(t, b.c.Signal(t.Context(), "1/child", "go", "", nil))
+		time.Sleep(time.Minute)
+		require.Equal(t, saga.Stuck, b.summary("1/child").State)
+		require.NoError(t, b.c.Resolve(t.Context(), "1/child", abandon))
+		begun := time.Now()
+		_, err := parent.Wait(t.Context(), "1")
+		e := asError(t, err)
+		assert.Equal(t, saga.Stuck, e.State)
+		assert.Contains(t, e.Cause, "abandoned")
+		assert.True(t, time.Since(begun) <= time.Minute, time.Since(begun))
+	})
+}

@@ -40,7 +40,8 @@
 // go-redis looks at deadlines of contexts only if ContextTimeoutEnabled is set,
 // and at cancellation never. Without that option each call has a goroutine, which
 // may outlive the call by ReadTimeout; with it a call under a deadline has none,
-// and ends at the deadline.
+// and ends at the deadline. A caller whose context is cancelled, not due, then
+// waits for the answer or for Config.RemoteTimeout of the cache.
 //
 // Each Subscribe dials a connection of its own, with the options of the client
 // and without its hooks: reads that block would hold connections of the pool.

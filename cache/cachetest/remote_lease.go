@@ -45,7 +45,9 @@ func life(r remote) {
 		f.TTL = whole
 		before := time.Now()
 		r.put(f, true)
-		r.lookAtTTL("b", whole, before, time.Now())
+		if got, _ := r.lookAtTTL("b", whole, before, time.Now()); got.Version == 0 {
+			r.Errorf("a record that lives for %v is not there", whole)
+		}
 	}
 	const whole = 150 * time.Millisecond
 	f := value("a", 1, "x")

@@ -67,7 +67,7 @@ func eventsourceFoldRows() []row {
 			name:   "eventsource: W6, Fold of " + size.name + " events",
 			ours:   func(b *testing.B) { h().fold(b) },
 			peers:  []peer{{"a loop of json.Unmarshal over the same payloads, into the same types", func(b *testing.B) { h().loop(b) }, target}},
-			allocs: int64(9*n + n/100 + 100),
+			allocs: int64(9*n + n/20 + 100),
 		})
 	}
 	return append(

@@ -207,7 +207,7 @@ func benchBare(versioned bool) func(b *testing.B) {
 func benchTags(conditional bool) func(b *testing.B) {
 	return func(b *testing.B) {
 		s, data := eventsource.NewMemory(), make([]byte, eventPayload)
-		tags := make([][]string, 10_000)
+		tags := make([][]string, sized(200_000)/20)
 		queries := make([]eventsource.Query, len(tags))
 		for i := range tags {
 			tags[i] = []string{fmt.Sprint("course:", i)}

@@ -64,7 +64,7 @@ func shardingRows() []row {
 		{name: "sharding: scatter.Do, 8 empty calls", ours: benchScatter, allocs: 30, peers: []peer{
 			{"errgroup, by index", benchErrgroup, 1.5},
 		}},
-		{name: "sharding: NewSlots, 64 shards, 3 owners", ours: benchNewSlots(0), allocs: 300, most: 30 * time.Millisecond, peers: []peer{
+		{name: "sharding: NewSlots, 64 shards, 3 owners", ours: benchNewSlots(0), allocs: 500, most: 30 * time.Millisecond, peers: []peer{
 			{"buraksezer/consistent v1.0.0, New", benchNewRing, 0},
 		}},
 		{name: "sharding: NewSlots, 64 shards, 3 owners, cap 105", ours: benchNewSlots(105), allocs: 1500, most: 40 * time.Millisecond},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/keelson-go/keelson/internal/sqldb"
 	"github.com/keelson-go/keelson/saga"
@@ -88,7 +87,10 @@ func encodeBatch(writes []saga.Write, order []int) (args []any) {
 			addRow(records[:], sum.ID, r.Seq, r.Kind, r.Step, r.Code, r.Error, r.Key, r.Attempt, r.Epoch, r.State, string(r.Data))
 		}
 		anyShape, exact := canNames(sum)
-		wake := max(w.WakeIn, -time.Microsecond).Microseconds()
+		wake := int64(-1) // never
+		if w.WakeIn >= 0 {
+			wake = w.WakeIn.Microseconds()
+		}
 		addRow(headers[:], sum.ID, sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint, sum.State, sum.Step, sum.Attempt,
 			sum.Code, sum.Cause, sum.Pivoted, sum.Owner, sum.Epoch, last, first, w.Read, w.Release, wake)
 	}

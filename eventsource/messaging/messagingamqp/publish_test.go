@@ -83,7 +83,7 @@ func TestBlockedPublishReturnsWhenItsContextEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Resume()
-	cause := errors.New("no brokertest.Patience")
+	cause := errors.New("no patience")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
 	defer cancel()
 	body := make([]byte, 16<<20)

@@ -238,7 +238,7 @@ func TestPublishReturnsWhenItsContextEnds(t *testing.T) {
 		<-release
 		return nil, nil, false
 	})
-	cause := errors.New("no brokertest.Patience")
+	cause := errors.New("no patience")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	published, body := make(chan error, 1), []byte("as sent")
 	go func() { published <- b.Publish(ctx, messaging.Message{ID: "1", Topic: "t", Body: body}) }()
