@@ -169,11 +169,12 @@ func (s *Service) reject(ctx context.Context, p *Purchase) error {
 }
 
 // pay is step 2. A customer who waits for the answer is told of the first try that
-// fails: how long payments takes to recover is nothing to wait for.
+// fails: how long payments takes to recover is nothing to wait for. A refusal is no
+// failure, and soon decides the order.
 func (s *Service) pay(ctx context.Context, p *Purchase) error {
 	err := participate(ctx, s.payments, http.MethodPost, "/reservations",
 		map[string]any{"orderId": p.ID, "userId": p.User, "amountCents": p.Total})
-	if err != nil {
+	if _, failed := errors.AsType[*unknown](err); failed {
 		s.bells.ring(p.ID)
 	}
 	return err
