@@ -141,7 +141,7 @@ func TestKeysDoWhatTheHelpSays(t *testing.T) {
 
 // Every panel has something to show of a shop that is at work.
 func TestEveryPanelIsFed(t *testing.T) {
-	s := serve(t, "127.0.0.1:0", 50)
+	s := serve(t, "127.0.0.1:0", 20)
 	b := browse(t, s.url)
 	for panel, shows := range map[string]string{
 		"P1 map":       `document.querySelectorAll("#map .node").length >= 8 && document.querySelectorAll("#map .edge").length >= 8`,
@@ -160,10 +160,13 @@ func TestEveryPanelIsFed(t *testing.T) {
 		b.waitFor(shows)
 	}
 	// A breaker that somebody trips shows as open, and as closed when it is reset.
-	b.click(`button[aria-label="trip orders/payments"]`)
-	b.waitFor(`[...document.querySelectorAll('.breaker[data-state="open"] b')].some((e) => e.textContent === "orders → payments")`)
-	b.click(`button[aria-label="reset orders/payments"]`)
-	b.waitFor(`[...document.querySelectorAll('.breaker[data-state="closed"] b')].some((e) => e.textContent === "orders → payments")`)
+	const closed = `.breaker[data-state="closed"] button[aria-label^="trip "]`
+	b.waitFor(fmt.Sprintf("document.querySelector(%q)", closed))
+	name := get[string](b, fmt.Sprintf(`((e) => { e.click(); return e.getAttribute("aria-label").slice("trip ".length); })(document.querySelector(%q))`, closed))
+	shown := strings.Replace(name, "/", " → ", 1)
+	b.waitFor(fmt.Sprintf(`[...document.querySelectorAll('.breaker[data-state="open"] b')].some((e) => e.textContent === %q)`, shown))
+	b.click(fmt.Sprintf(`button[aria-label="reset %s"]`, name))
+	b.waitFor(fmt.Sprintf(`[...document.querySelectorAll('.breaker[data-state="closed"] b')].some((e) => e.textContent === %q)`, shown))
 	// The state of a wallet in its past.
 	b.click(`#wallet-now`)
 	b.waitFor(`/^\d+\.\d\d at version/.test(document.getElementById("wallet-out").textContent)`)
