@@ -242,6 +242,24 @@ func (b *books) number(query string, args ...any) (n int) {
 	return n
 }
 
+// settled waits until the children have noted that their sagas are over: the last
+// effect comes before that.
+func (b *books) settled() {
+	b.Helper()
+	if b.kind == "file" { // which the child has
+		time.Sleep(20 * childPoll)
+		return
+	}
+	store, err := openKind(b.kind, b.dsn)
+	require.NoError(b, err)
+	b.until("all sagas are over", func() bool {
+		for range store.List(b.Context(), saga.Filter{States: []saga.State{saga.Running, saga.Waiting, saga.Compensating}}) {
+			return false
+		}
+		return true
+	})
+}
+
 const patience = 2 * time.Minute
 
 // until looks until ok; what is waited for happens in other processes.
@@ -257,6 +275,11 @@ func (b *books) until(what string, ok func() bool) {
 // onEachKind runs a test on each store that outlives its process.
 func onEachKind(t *testing.T, f func(t *testing.T, kind, dsn string)) {
 	t.Run("file", func(t *testing.T) { t.Parallel(); f(t, "file", t.TempDir()) })
+	onSharedKinds(t, f)
+}
+
+// onSharedKinds runs a test on each store that several processes can have.
+func onSharedKinds(t *testing.T, f func(t *testing.T, kind, dsn string)) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		dsn := sqliteDSN(t.TempDir())

@@ -76,6 +76,7 @@ func (b *books) finish(all string) {
 	child := b.spawn("", all)
 	started := len(strings.Fields(all))
 	b.until("the books balance", func() bool { return b.balanced() == started })
+	b.settled()
 	time.Sleep(3 * childPoll) // for what should not come any more
 	b.kill(child)
 	b.judge(started)
