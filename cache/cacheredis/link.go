@@ -26,7 +26,8 @@ func dedicated(from *redis.Options, l *link) *redis.Options {
 
 // plain turns off what newer versions of go-redis than the one required here do
 // by themselves over RESP3: handlers of push notifications belong to one client,
-// and come along with its options.
+// and come along with its options, as does what a client writes to when its first
+// connection finds that the server has none.
 func plain(o *redis.Options) {
 	fields := reflect.ValueOf(o).Elem()
 	if protocol := fields.FieldByName("Protocol"); protocol.IsValid() {
@@ -34,6 +35,9 @@ func plain(o *redis.Options) {
 	}
 	if processor := fields.FieldByName("PushNotificationProcessor"); processor.IsValid() {
 		processor.SetZero()
+	}
+	if config := fields.FieldByName("MaintNotificationsConfig"); config.IsValid() {
+		config.SetZero()
 	}
 }
 
