@@ -232,7 +232,8 @@ func TestSagaThatEndsItsProcessIsStuck(t *testing.T) {
 		_, err := s.Wait(t.Context(), "1")
 		assert.Equal(t, saga.Stuck, asError(t, err).State)
 		assert.Equal(t, "claims", asError(t, err).Code)
-		assert.Equal(t, 10, w.count("boom"), "ten claims")
+		n := w.count("boom") // ten claims, and Start's own run if it is the first to hold the saga
+		assert.True(t, n == 10 || n == 11, "%d runs", n)
 	})
 }
 
