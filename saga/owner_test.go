@@ -224,7 +224,6 @@ func TestSagaThatEndsItsProcessIsStuck(t *testing.T) {
 			line := &wire{Store: store}
 			b := serve(t, line, saga.Config{Grace: time.Second})
 			s := register(t, b.c, chain(w, w.step("boom", func(saga.Call) error { line.cut.Store(true); return nil })))
-			synctest.Wait() // it has polled: the first one to start the saga has it without a claim
 			_ = s.Start(t.Context(), "1", state{})
 			time.Sleep(20 * time.Second)
 		}
@@ -233,7 +232,8 @@ func TestSagaThatEndsItsProcessIsStuck(t *testing.T) {
 		_, err := s.Wait(t.Context(), "1")
 		assert.Equal(t, saga.Stuck, asError(t, err).State)
 		assert.Equal(t, "claims", asError(t, err).Code)
-		assert.Equal(t, 11, w.count("boom"), "Start's own run and ten claims")
+		n := w.count("boom") // ten claims, and Start's own run if it is the first to hold the saga
+		assert.True(t, n == 10 || n == 11, "%d runs", n)
 	})
 }
 
