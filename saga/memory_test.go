@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keelson-go/keelson/internal/assert"
@@ -15,34 +16,38 @@ import (
 // W7: a saga that waits is not loaded: 100,000 of them take less than 100 MB in the
 // memory store, which keeps all of it, and nothing in the coordinator.
 func TestWaitingSagasAreSmall(t *testing.T) {
-	const n = 5000
-	store := saga.NewMemory()
-	c, err := saga.New(store, saga.Config{})
-	require.NoError(t, err)
-	wait := func(context.Context, *wide) error { return saga.Await("go", 0) }
-	nothing := func(context.Context, *wide) error { return nil }
-	s := register(t, c, saga.Definition[wide]{Name: "order", Steps: []saga.Step[wide]{
-		{Name: "pay", Do: nothing, Undo: nothing}, {Name: "approve", Do: wait}, {Name: "ship", Do: nothing},
-	}})
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.Serve(ctx) }()
-	before := heap()
-	for i := range n {
-		require.NoError(t, s.Start(ctx, fmt.Sprintf("order-%06d", i), wide{ID: i, User: "ada"}))
-	}
-	for left := n; left > 0 || c.Stats().Running > 0; time.Sleep(time.Millisecond) { // other goroutines are at work
-		left = n
-		for range c.List(ctx, saga.Filter{States: []saga.State{saga.Waiting}}) {
-			left--
+	inBubble(t, func(t *testing.T) {
+		const n = 5000
+		store := saga.NewMemory()
+		c, err := saga.New(store, saga.Config{})
+		require.NoError(t, err)
+		wait := func(context.Context, *wide) error { return saga.Await("go", 0) }
+		nothing := func(context.Context, *wide) error { return nil }
+		s := register(t, c, saga.Definition[wide]{Name: "order", Steps: []saga.Step[wide]{
+			{Name: "pay", Do: nothing, Undo: nothing}, {Name: "approve", Do: wait}, {Name: "ship", Do: nothing},
+		}})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Serve(ctx) }()
+		before := heap()
+		for i := range n {
+			require.NoError(t, s.Start(ctx, fmt.Sprintf("order-%06d", i), wide{ID: i, User: "ada"}))
 		}
-	}
-	each := (heap() - before) / n
-	t.Logf("%d bytes per saga", each)
-	assert.True(t, each < 1000, each)
-	stop()
-	require.NoError(t, <-done)
-	runtime.KeepAlive(store)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		waiting := 0
+		for range c.List(ctx, saga.Filter{States: []saga.State{saga.Waiting}}) {
+			waiting++
+		}
+		require.Equal(t, n, waiting)
+		assert.Equal(t, 0, c.Stats().Running)
+		each := (heap() - before) / n
+		t.Logf("%d bytes per saga", each)
+		assert.True(t, each < 1000, each)
+		stop()
+		require.NoError(t, <-done)
+		runtime.KeepAlive(store)
+	})
 }
 
 func heap() int64 {
