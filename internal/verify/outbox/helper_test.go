@@ -5,9 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +17,7 @@ import (
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/eventsource/messaging/outbox"
-	"github.com/keelson-go/keelson/internal/engine"
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 )
 
 type backend struct {
@@ -30,45 +28,11 @@ type backend struct {
 
 // backends is completed by mattn_test.go where cgo builds.
 var backends = []backend{
-	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", database(t) }},
-	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", database(t) }},
+	{"postgres-pgx", func(t *testing.T) (string, string) { return "pgx", pg.Database(t) }},
+	{"postgres-pq", func(t *testing.T) (string, string) { return "postgres", pg.Database(t) }},
 	{"sqlite-modernc", func(t *testing.T) (string, string) {
 		return "sqlite", "file:" + t.TempDir() + "/outbox.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(20000)"
 	}},
-}
-
-// shared is one server for all tests, each of which has a database: starting one
-// takes longer than most of them.
-var (
-	shared    = sync.OnceValues(func() (*engine.Server, error) { return engine.StartPostgres(context.Background(), "") })
-	started   atomic.Bool
-	databases atomic.Int64
-)
-
-// database makes an empty one and returns its URL.
-func database(t *testing.T) string {
-	t.Helper()
-	server, err := shared()
-	if _, absent := errors.AsType[*engine.NotInstalledError](err); absent {
-		return engine.Postgres(t).URL() // which skips, or fails
-	}
-	require.NoError(t, err)
-	started.Store(true)
-	name := fmt.Sprintf("test%d", databases.Add(1))
-	_, err = openDB(t, "pgx", server.URL()).ExecContext(t.Context(), "CREATE DATABASE "+name)
-	require.NoError(t, err)
-	u, err := url.Parse(server.URL())
-	require.NoError(t, err)
-	u.Path = "/" + name
-	return u.String()
-}
-
-func closeShared() error {
-	if !started.Load() {
-		return nil
-	}
-	server, _ := shared()
-	return server.Close()
 }
 
 // onEach runs a test on every backend.

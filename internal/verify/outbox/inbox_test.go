@@ -14,6 +14,7 @@ import (
 
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/eventsource/messaging/outbox"
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 )
 
 // effects is a table that handlers write.
@@ -233,7 +234,7 @@ func TestForgetfulSQLiteIsNotTrusted(t *testing.T) {
 
 // The same on Postgres, where a session may have synchronous_commit off.
 func TestForgetfulPostgresIsMadeToWait(t *testing.T) {
-	db := openDB(t, "pgx", database(t)+"&synchronous_commit=off")
+	db := openDB(t, "pgx", pg.Database(t)+"&synchronous_commit=off")
 	o := open(t, db, outbox.Config{})
 	level := func(ctx context.Context, tx *sql.Tx) (level string) {
 		assert.NoError(t, tx.QueryRowContext(ctx, "SHOW synchronous_commit").Scan(&level))

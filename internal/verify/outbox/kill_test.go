@@ -19,6 +19,7 @@ import (
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/eventsource/messaging/outbox"
 	"github.com/keelson-go/keelson/internal/sqldb"
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 )
 
 const (
@@ -33,7 +34,7 @@ const (
 func TestMain(m *testing.M) {
 	if os.Getenv(childDriver) == "" {
 		code := m.Run()
-		if err := closeShared(); err != nil {
+		if err := pg.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}

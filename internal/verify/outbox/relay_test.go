@@ -15,6 +15,7 @@ import (
 	"github.com/keelson-go/keelson/eventsource/messaging"
 	"github.com/keelson-go/keelson/eventsource/messaging/outbox"
 	"github.com/keelson-go/keelson/internal/engine"
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 )
 
 func TestMessagesArePublishedIfAndOnlyIfCommitted(t *testing.T) {
@@ -60,7 +61,7 @@ func TestManyMessagesOfOnePutKeepTheirOrder(t *testing.T) {
 // T35: a transaction that drew its number first commits last.
 func TestLateCommitsAreSent(t *testing.T) {
 	for _, driver := range []string{"pgx", "postgres"} {
-		db := openDB(t, driver, database(t))
+		db := openDB(t, driver, pg.Database(t))
 		o, b := open(t, db, outbox.Config{}), newBroker(nil)
 		relaying(t, o, b)
 		slow, err := db.BeginTx(t.Context(), nil)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/barrier"
 )
@@ -21,7 +22,7 @@ func onEach(t *testing.T, f func(t *testing.T, db *sql.DB)) {
 	t.Run("SQLite", func(t *testing.T) {
 		f(t, openDB(t, "sqlite", sqliteDSN(t.TempDir())+"&_txlock=immediate"))
 	})
-	t.Run("Postgres", func(t *testing.T) { f(t, openDB(t, "pgx", database(t))) })
+	t.Run("Postgres", func(t *testing.T) { f(t, openDB(t, "pgx", pg.Database(t))) })
 }
 
 func inTx(t *testing.T, db *sql.DB, commit bool, f func(g *barrier.Guard, tx *sql.Tx) error) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/barrier"
 	"github.com/keelson-go/keelson/saga/sagafile"
@@ -42,7 +44,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	closeShared()
+	if err := pg.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 	os.Exit(code)
 }
 
@@ -288,7 +292,7 @@ func onSharedKinds(t *testing.T, f func(t *testing.T, kind, dsn string)) {
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		dsn := database(t)
+		dsn := pg.Database(t)
 		openSQL(t, openDB(t, "pgx", dsn), sagasql.Config{})
 		f(t, "pgx", dsn)
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/keelson-go/keelson/eventsource/messaging/messagingredis"
 	"github.com/keelson-go/keelson/eventsource/messaging/outbox"
 	"github.com/keelson-go/keelson/internal/engine"
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/barrier"
 	"github.com/keelson-go/keelson/saga/choreography"
@@ -330,7 +331,7 @@ func TestChoreographyOnOutboxesLeavesTheSameLedger(t *testing.T) {
 		"sqlite, memory": func() (string, string, func() broker) {
 			return "sqlite", sqliteDSN(t.TempDir()) + "&_txlock=immediate", brokers(t)["memory"]
 		},
-		"postgres, redis": func() (string, string, func() broker) { return "pgx", database(t), brokers(t)["redis"] },
+		"postgres, redis": func() (string, string, func() broker) { return "pgx", pg.Database(t), brokers(t)["redis"] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			driver, dsn, open := source()

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/sagasql"
 )
@@ -16,7 +17,7 @@ import (
 // T17: calls that hold all connections of the business's pool for longer than a
 // lease do not cost it, since the store has a pool of its own.
 func TestBusyPoolDoesNotCostTheLease(t *testing.T) {
-	dsn := database(t)
+	dsn := pg.Database(t)
 	business := openDB(t, "pgx", dsn)
 	business.SetMaxOpenConns(1)
 	store := openSQL(t, openDB(t, "pgx", dsn), sagasql.Config{})

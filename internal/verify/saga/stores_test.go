@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/sagasql"
 	"github.com/keelson-go/keelson/saga/sagatest"
@@ -55,7 +56,7 @@ func TestSQLiteReopens(t *testing.T) {
 }
 
 func TestPostgresConforms(t *testing.T) {
-	db := openDB(t, "pgx", database(t))
+	db := openDB(t, "pgx", pg.Database(t))
 	sagatest.TestStore(t, func(t *testing.T) saga.Store { return openSQL(t, db, sagasql.Config{Prefix: newPrefix()}) })
 	t.Run("Reopen", func(t *testing.T) {
 		cfg := sagasql.Config{Prefix: newPrefix()}

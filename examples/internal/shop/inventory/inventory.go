@@ -112,7 +112,7 @@ func refusal(err error) error {
 	case errors.Is(err, errMove):
 		return wire.NewProblem(http.StatusConflict, "state", "the order's stock is "+err.Error())
 	}
-	if c, ok := errors.AsType[*eventsource.ConflictError](err); ok && c.Index > 0 {
+	if wire.Decided(err) {
 		return wire.NewProblem(http.StatusConflict, "voided", "the order has been supplied, or given up, before")
 	}
 	return err

@@ -42,7 +42,7 @@ func (s *Service) onOrder(ctx context.Context, d messaging.Delivery) error {
 	if errors.Is(err, errShort) {
 		return s.onward(ctx, d, move{order: d.Key, to: refused, reason: err.Error()})
 	}
-	if c, ok := errors.AsType[*eventsource.ConflictError](err); ok && c.Index > 0 {
+	if wire.Decided(err) {
 		return nil // decided before, one way or the other
 	}
 	return err

@@ -158,3 +158,11 @@ func Duration(r *http.Request, name string) (time.Duration, error) {
 	}
 	return d, nil
 }
+
+// Decided tells whether an append was refused because of a condition behind that of
+// the scope's own history: the stream of the order is there, so it has been decided
+// about before, one way or the other.
+func Decided(err error) bool {
+	c, ok := errors.AsType[*eventsource.ConflictError](err)
+	return ok && c.Index > 0
+}
