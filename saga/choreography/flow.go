@@ -68,9 +68,9 @@ type Handler func(ctx context.Context, tx *sql.Tx, e Event) (Event, error)
 type Event struct {
 	Type        string
 	ID          string
-	Correlation string // of the conversation
-	Cause       string // the ID of the event that this one follows from
-	Data        json.RawMessage
+	Correlation string          // of the conversation
+	Cause       string          // the ID of the event that this one follows from
+	Data        json.RawMessage `json:",omitempty"` // none stays none in a stored answer
 }
 
 // On makes a Handler of a function that takes the event's data decoded. Data that

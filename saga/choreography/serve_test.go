@@ -3,6 +3,7 @@ package choreography_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -367,4 +368,14 @@ func TestRefusalStandsWhenItComesAgain(t *testing.T) {
 		assert.Equal(t, 0, len(w.calls), "%v", w.calls)
 		assert.Equal(t, []string{"StockReserved of ", "ShipmentRefused of 1", "StockReserved of ", "ShipmentRefused of 1"}, said)
 	})
+}
+
+// An event without data that comes again has none either, and not the text null: it
+// is the same message under the same id.
+func TestStoredAnswersKeepThatThereIsNoData(t *testing.T) {
+	stored, err := json.Marshal(choreography.Event{Type: "ShipmentRefused", ID: "1"})
+	require.NoError(t, err)
+	var again choreography.Event
+	require.NoError(t, json.Unmarshal(stored, &again))
+	assert.Equal(t, choreography.Event{Type: "ShipmentRefused", ID: "1"}, again)
 }
