@@ -158,7 +158,8 @@ func (c *Cache[K, V]) GetOrLoad(ctx context.Context, key K, load Loader[K, V]) (
 // GetMany is Get for many keys with one Remote read, one LoadMany and one fill.
 // Absent keys are missing from the map. The error joins one *[LoadError] per
 // failed key; the map has the others all the same. Calls that overlap share the
-// loads of the keys that they have in common.
+// loads of the keys that they have in common. As in Get, the Remote is read on the
+// caller's goroutine.
 func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	return c.getMany(ctx, keys)
 }

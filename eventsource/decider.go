@@ -21,8 +21,9 @@ type Decider[C, E, S any] struct {
 	Version string
 	// SnapshotEvery is how many events a history grows between two snapshots of S,
 	// which are JSON in the store's [Checkpoints]: one for each stream, or for each
-	// query of [Scope.Within]. Zero means no snapshots, which is right until folding
-	// a history takes longer than you like.
+	// query of [Scope.Within]. A command that appends writes it; one that is refused
+	// does not. Zero means no snapshots, which is right until folding a history takes
+	// longer than you like.
 	SnapshotEvery int
 }
 

@@ -23,8 +23,9 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// T36: a frame that ends early is corrupt, whatever it is a frame of. Records are
-// decoded when they are read, and a cut within them is the checksum's to find.
+// T36: a frame that ends within its head is corrupt, whatever it is a frame of, and no
+// cut is any other error. Records are decoded when they are read: a cut within them is
+// the checksum's to find.
 func TestCutFramesAreCorrupt(t *testing.T) {
 	const head = 18
 	frames := sagafile.Frames()
