@@ -34,7 +34,7 @@ func newConn(client redis.UniversalClient) (conn, error) {
 		ReloadState(ctx context.Context)
 		Options() *redis.ClusterOptions
 	}:
-		c.cluster, c.bounded = typed, typed.Options().ContextTimeoutEnabled
+		c.cluster = typed // it asks for the list of commands with a timeout of its own, whatever it was told
 	default:
 		return conn{}, fmt.Errorf("cacheredis: client is %T; it has to be a *redis.Client or a *redis.ClusterClient", client)
 	}

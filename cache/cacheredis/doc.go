@@ -41,7 +41,9 @@
 // and at cancellation never. Without that option each call has a goroutine, which
 // may outlive the call by ReadTimeout; with it a call under a deadline has none,
 // and ends at the deadline. A caller whose context is cancelled, not due, then
-// waits for the answer or for Config.RemoteTimeout of the cache.
+// waits for the answer or for Config.RemoteTimeout of the cache. A ClusterClient
+// asks for the list of commands without a look at the caller's deadline, so that
+// each call by it has the goroutine with the option too.
 //
 // Each Subscribe dials a connection of its own, with the options of the client
 // and without its hooks: reads that block would hold connections of the pool.

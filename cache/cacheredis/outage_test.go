@@ -136,6 +136,25 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	}
 }
 
+// A Cluster client that knows where the key is and not yet what its commands are
+// asks for them first, for up to 5 s.
+func TestCallEndsWithItsContextOnAColdCluster(t *testing.T) {
+	nodes := engine.RedisCluster(t, 3, 0)
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].Addr()}, ContextTimeoutEnabled: true})
+	defer client.Close()
+	s := open(t, client, cacheredis.Config{})
+	_, err := client.MasterForKey(t.Context(), "a")
+	require.NoError(t, err)
+	for _, n := range nodes {
+		require.NoError(t, n.Pause())
+		defer n.Resume()
+	}
+	begun := time.Now()
+	_, err = s.Get(under(t, 100*time.Millisecond), []cache.Query{{Key: "a"}}, 0)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.True(t, time.Since(begun) < 2*time.Second, "took %v", time.Since(begun))
+}
+
 func TestReplicasConfirmInvalidations(t *testing.T) {
 	primary := engine.Redis(t)
 	replica := engine.RedisReplica(t, primary)
