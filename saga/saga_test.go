@@ -264,11 +264,7 @@ func TestPanicAndGoexitAreOutcomes(t *testing.T) {
 	for name, exit := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
 		inBubble(t, func(t *testing.T) {
 			w := &world{}
-			b := serve(t, saga.NewMemory(), saga.Config{OnEvent: func(r saga.Record) {
-				if r.Kind == "start" {
-					exit()
-				}
-			}})
+			b := serve(t, saga.NewMemory(), saga.Config{})
 			pay := w.step("pay", nil)
 			var did, undid atomic.Int32
 			pay.Do = func(ctx context.Context, _ *state) error {
