@@ -145,7 +145,7 @@ func TestParentHearsThatAChildNobodyCanContinueWasAbandoned(t *testing.T) {
 		require.Equal(t, saga.Stuck, b.summary("1/child").State)
 		require.NoError(t, b.c.Resolve(t.Context(), "1/child", abandon))
 		begun := time.Now()
-		_, err := parent.Wait(t.Context(), "1")
+		_, err := parent.Wait(within(t, 24*time.Hour), "1")
 		e := asError(t, err)
 		assert.Equal(t, saga.Stuck, e.State)
 		assert.Contains(t, e.Cause, "abandoned")
