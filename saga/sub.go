@@ -92,7 +92,7 @@ func (s *Saga[T]) child(ctx context.Context, id string) (c child[T], err error) 
 	if err != nil {
 		return c, fmt.Errorf("saga: %s: %w", id, err)
 	}
-	c.sum, c.ours = sum, sum.Name == s.p.g.name && log[0].Code == codeSub
+	c.sum, c.ours = sum, sum.Name == s.p.g.name && len(log) > 0 && log[0].Code == codeSub
 	c.v, c.m, c.err = s.open(sum, log)
 	return c, nil
 }
