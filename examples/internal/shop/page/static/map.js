@@ -11,7 +11,7 @@ const PLACES = {
   registry: [236, 276], broker: [452, 276], cache: [452, 212],
 };
 const W = 126, H = 50;
-const GLYPHS = { closed: "●", open: "⊘ open", "half-open": "◐ half-open" };
+const GLYPHS = { closed: "", open: "⊘ open ", "half-open": "◐ half-open " };
 const FAULTS = { latency: "too slow", error: "errors", blackhole: "black hole", stopped: "stopped", drop: "loses answers", refuse: "refuses", reset: "resets", down: "cut off" };
 
 function element(parent, name, attributes = {}) {
@@ -86,7 +86,8 @@ function updateEdge({ line, flow, rate, plumbing }, state, through, rejected, mo
   line.dataset.state = state === "closed" && through < 0.5 ? "idle" : state;
   flow.dataset.on = state === "closed" && through >= 0.5 ? "yes" : "no";
   rate.dataset.state = state;
-  const text = plumbing && state === "closed" ? "" : `${GLYPHS[state] ?? state}${more} ${rejected >= 1 ? `${Math.round(rejected)}/s refused` : `${Math.round(through)}/s`}`;
+  const quiet = state === "closed" && (plumbing || through < 0.5);
+  const text = quiet ? "" : `${GLYPHS[state] ?? state}${more} ${rejected >= 1 ? `${Math.round(rejected)}/s refused` : `${Math.round(through)}/s`}`;
   if (rate.textContent !== text) rate.textContent = text;
 }
 

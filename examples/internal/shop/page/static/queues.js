@@ -9,14 +9,16 @@ export function createQueues() {
   byID("dead-send").addEventListener("click", () => send("POST", "control/send", { topic: "email-queue", body: "a letter without an address" }));
   return {
     draw(store) {
-      const queues = Object.entries(store.state.broker).sort(([a], [b]) => a.localeCompare(b)).filter(([name]) => !name.includes(".dead/"));
+      const queues = Object.entries(store.state.broker).sort(([a], [b]) => a.localeCompare(b))
+        .filter(([name]) => !name.includes(".dead/") && (store.state.saga === "choreography" || !name.startsWith("order-events")));
       rows(list, queues, ([name]) => name, createQueue, (row, [, q]) => {
         row.dataset.tone = q.delayed > 0 ? "watch" : "";
         for (const figure of ["ready", "delayed", "dead"]) put(part(row, figure), q[figure]);
       });
-      const lie = store.state.dead.mailer ?? 0;
+      const lie = store.state.dead.mailer;
+      if (lie == null) return; // the mailer is out
       replay.disabled = lie === 0;
-      put(replay, lie === 1 ? "replay 1 dead letter" : `replay ${lie} dead letters`);
+      put(replay, `replay ${lie}`);
       empty.hidden = lie > 0;
       // One that was replayed and has died again is another letter, of the same number.
       if (lie === asked && (lie === 0 || store.now() - at < 2000)) return;

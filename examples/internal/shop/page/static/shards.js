@@ -32,7 +32,7 @@ export function createShards() {
       if (asked === wanted) return;
       asked = wanted;
       fetch(`control/shards?n=${n}`).then((r) => (r.ok ? r.json() : Promise.reject(r)))
-        .then((report) => { if (asked === wanted) show(report); }, () => { asked = ""; });
+        .then((report) => { if (asked === wanted) show(report); }, () => setTimeout(() => { asked = ""; }, 5000));
     },
   };
 
