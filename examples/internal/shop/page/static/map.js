@@ -23,12 +23,15 @@ function element(parent, name, attributes = {}) {
 
 export function createMap(svg, select) {
   const lines = element(svg, "g"), boxes = element(svg, "g"), pills = element(svg, "g");
-  const edges = new Map(), nodes = new Map();
+  const edges = new Map(), nodes = new Map(), still = matchMedia("(prefers-reduced-motion: reduce)");
   const entry = drawEdge(lines, pills, "clients", "gateway");
   nodes.set("clients", drawNode(boxes, "clients"));
   return {
     draw(store) {
       const point = store.last();
+      // The dots move with what is drawn anyway. An animation of CSS draws the map sixty
+      // times a second, and took most of what the page takes.
+      if (!still.matches) lines.setAttribute("stroke-dashoffset", -((store.state.at / 60) % 18));
       const services = new Map();
       for (const [replica, s] of Object.entries(store.state.services)) {
         const name = serviceOf(replica);
