@@ -1,7 +1,7 @@
 // P1: services, and the calls between them with their breakers. Nodes and edges are
 // made when they first appear and then only changed: an SVG that is made anew ten
 // times a second loses the phase of its moving dots, and the reader his place.
-import { serviceOf } from "./store.js";
+import { FAULTS, serviceOf } from "./store.js";
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -12,7 +12,6 @@ const PLACES = {
 };
 const W = 126, H = 50;
 const GLYPHS = { closed: "", open: "⊘ open ", "half-open": "◐ half-open " };
-const FAULTS = { latency: "too slow", error: "errors", blackhole: "black hole", stopped: "stopped", drop: "loses answers", refuse: "refuses", reset: "resets", down: "cut off" };
 
 function element(parent, name, attributes = {}) {
   const e = document.createElementNS(NS, name);
