@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 )
 
 // batch is what one write and one fsync make durable: a mark and its records.
@@ -164,6 +165,12 @@ func (l *Log) take() *batch {
 	for len(l.queue) == 0 && !l.closed {
 		l.wake.Wait()
 	}
+	// Whoever is ready to enqueue comes first. On one processor nobody runs while
+	// this goroutine is in fsync, and woken by the first record it would be there
+	// before the second: each batch would hold one.
+	l.mu.Unlock()
+	runtime.Gosched()
+	l.mu.Lock()
 	if len(l.queue) == 0 {
 		return nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -122,6 +124,37 @@ func TestWhatComesDuringAnFsyncSharesTheNext(t *testing.T) {
 	assert.Equal(t, uint64(2), s.Syncs-before)
 	assert.Equal(t, uint64(2), s.Batches)
 	assert.Equal(t, uint64(100), s.Records)
+}
+
+// On one processor the goroutine that writes, woken by the first record, must not
+// be in its fsync before the others have had their turn.
+func TestOneProcessorSharesFsyncsToo(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	l, err := wal.Open(wal.Config{Dir: t.TempDir()}, nil)
+	require.NoError(t, err)
+	defer l.Close()
+	requests := make(chan struct{})
+	var callers sync.WaitGroup
+	for range 32 {
+		callers.Go(func() {
+			for range requests {
+				if err := l.Reserve(t.Context(), 3); err != nil {
+					t.Error(err)
+				} else if err := l.Enqueue([]byte("abc")).Wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	const records = 1600
+	for range records {
+		requests <- struct{}{}
+	}
+	close(requests)
+	callers.Wait()
+	stats := l.Stats()
+	require.Equal(t, uint64(records), stats.Records)
+	require.True(t, stats.Syncs < records/13, "%d fsyncs of %d records by 32 callers", stats.Syncs, records)
 }
 
 func TestWaitEndsWithItsContext(t *testing.T) {
