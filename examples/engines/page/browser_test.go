@@ -86,17 +86,41 @@ type tab struct {
 // same machine, and a page is a big program.
 const patience = 60 * time.Second
 
-// browse starts a browser and opens a page in it.
+// browser is the one that all tests use, each with tabs of its own: to start one takes
+// longer than most of them. Tests do not share what pages keep, as each shop has a port
+// of its own, and so an origin.
+var browser struct {
+	sync.Once
+	context.Context
+	end context.CancelFunc
+	err error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if browser.end != nil {
+		browser.end()
+	}
+	os.Exit(code)
+}
+
+// browse opens a page in a new tab.
 func browse(t *testing.T, address string) *tab {
 	t.Helper()
-	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(chromium(t)), chromedp.WindowSize(1560, 1640), chromedp.WSURLReadTimeout(patience))
-	if os.Geteuid() == 0 {
-		opts = append(opts, chromedp.NoSandbox) // which root cannot have
-	}
-	allocator, cancel := chromedp.NewExecAllocator(t.Context(), opts...)
-	t.Cleanup(cancel)
-	return open(t, allocator, address)
+	path := chromium(t)
+	browser.Do(func() {
+		opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+			chromedp.ExecPath(path), chromedp.WindowSize(1560, 1640), chromedp.WSURLReadTimeout(patience))
+		if os.Geteuid() == 0 {
+			opts = append(opts, chromedp.NoSandbox) // which root cannot have
+		}
+		allocator, end := chromedp.NewExecAllocator(context.Background(), opts...)
+		browser.end = end
+		browser.Context, _ = chromedp.NewContext(allocator) // ends with the allocator
+		browser.err = chromedp.Do(browser.Context)          // what starts the browser bounds its life, so it has no time limit
+	})
+	require.NoError(t, browser.err)
+	return open(t, browser.Context, address)
 }
 
 // open opens an address in a new tab of the browser that parent belongs to.
@@ -105,7 +129,7 @@ func open(t *testing.T, parent context.Context, address string) *tab {
 	ctx, cancel := chromedp.NewContext(parent)
 	t.Cleanup(cancel)
 	tab := &tab{Context: ctx, t: t}
-	require.NoError(t, chromedp.Do(ctx)) // what starts the browser bounds its life, so it has no time limit
+	require.NoError(t, chromedp.Do(ctx)) // what opens the tab bounds its life
 	require.NoError(t, chromedp.Listen(ctx, tab.listen))
 	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
 	require.NoError(t, err)

@@ -230,12 +230,12 @@ func TestAnOpenPageDoesNotGrow(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", 200)
 	b := browse(t, s.url)
 	b.waitFor(`document.querySelectorAll("#event-rows > li").length === 14 && document.querySelectorAll("#trace-rows > li").length === 12 && document.querySelectorAll("#saga-rows > li").length === 11`)
-	time.Sleep(5 * time.Second) // of real time: a browser has no other
+	time.Sleep(3 * time.Second) // of real time: a browser has no other
 	const nodes = `document.querySelectorAll("*").length`
 	before := get[int](b, nodes)
-	time.Sleep(5 * time.Second)
+	time.Sleep(3 * time.Second)
 	after := get[int](b, nodes)
-	t.Logf("%d elements, %d five seconds later", before, after)
+	t.Logf("%d elements, %d three seconds later", before, after)
 	assert.Less(t, after, 3000)
 	assert.InDelta(t, before, after, float64(before)/4)
 	b.clean(s.url)

@@ -46,6 +46,11 @@ func TestAFifthShard(t *testing.T) {
 		assert.True(t, found, "no %s in %v", name, r.Routers)
 	}
 	assert.Equal(t, 6, len(r.Routers))
+	// It is the widest range that is split: with twice the shards all are alike again.
+	r, err = whatif.Grow(four, 8)
+	require.NoError(t, err)
+	assert.Equal(t, 0.125, r.Routers[4].Fullest)
+	assert.Equal(t, 0.5, r.Ideal)
 }
 
 // The plan is about slots, the table about keys. They are found in two ways, and must

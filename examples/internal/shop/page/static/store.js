@@ -14,6 +14,7 @@ export class Store {
     this.moves = []; // changes of breakers
     this.news = [];
     this.sagas = new Map(); // by id, oldest first
+    this.plan = []; // the steps of a saga
     this.traces = new Map(); // the spans of each, by trace id, oldest first
     this.events = []; // of the services' logs
     this.run = []; // orders taken per second since the scenario began
@@ -64,19 +65,14 @@ export class Store {
   }
 
   // addSaga adds one line of a saga's log. The start names the steps, a pivot with
-  // an exclamation mark.
+  // an exclamation mark; one whose start has gone by has those of the others.
   addSaga({ data: r }) {
+    if (r.kind === "start" && r.key) this.plan = r.key.split(" ").map((word) => [word.replace(/[+!].*$/, ""), { pivot: word.includes("!"), state: "" }]);
     let saga = this.sagas.get(r.saga);
     if (!saga) {
-      saga = { id: r.saga, name: r.name, steps: new Map(), state: "running", at: 0, cause: "" };
+      saga = { id: r.saga, name: r.name, steps: new Map(this.plan), state: "running", at: 0, cause: "" };
       this.sagas.set(r.saga, saga);
       if (this.sagas.size > KEEP_SAGAS) this.sagas.delete(this.sagas.keys().next().value);
-    }
-    if (r.kind === "start") {
-      for (const word of (r.key ?? "").split(" ")) {
-        const step = word.replace(/[+!].*$/, "");
-        if (step && !saga.steps.has(step)) saga.steps.set(step, { pivot: word.includes("!"), state: "" });
-      }
     }
     if (r.state) saga.state = r.state;
     if (r.error) saga.cause = `${r.step ?? ""}: ${r.error}`;
