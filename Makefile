@@ -30,9 +30,9 @@ check: tools
 		out=$$(go fix -diff ./... 2>&1) || true; test -z "$$out" || { echo "go fix would change:"; echo "$$out"; exit 1; }; \
 		GOWORK=off go mod tidy -diff ); done
 
-## bench: the smoke run: allocation ceilings and ratios to the peers, a minute
+## bench: the smoke run: allocation ceilings and ratios to the peers on small workloads, some minutes
 bench:
-	cd internal/bench && go run . -smoke
+	cd internal/bench && go run . -smoke -cpu 2
 
 ## bench-peers: the full tables of BENCHMARKS.md and the benchstat files beside them, on a quiet machine
 bench-peers:

@@ -18,6 +18,20 @@ func TestMissionTable(t *testing.T) {
 	assert.Equal(t, []string(nil), badRows(read(t, "README.md"), 50))
 }
 
+// What else the catalogue links to is there as well, and it has every panel of the page.
+func TestTheCatalogueIsWhole(t *testing.T) {
+	readme := read(t, "README.md")
+	for _, l := range missionLink.FindAllStringSubmatch(readme, -1) {
+		assert.NoError(t, resolve(l[1], l[2]), "%s#%s", l[1], l[2])
+	}
+	page := read(t, "internal", "shop", "page", "static", "index.html")
+	panels := regexp.MustCompile(`<section class="card[^"]*" aria-labelledby="([^"]+)">`).FindAllStringSubmatch(page, -1)
+	assert.True(t, len(panels) >= 14, "%d panels", len(panels))
+	for _, p := range panels {
+		assert.True(t, regexp.MustCompile(`\n\| \[[^]]+\]\(internal/shop/page/static/index\.html#`+p[1]+`\)`).MatchString(readme), "no row for the panel %s", p[1])
+	}
+}
+
 func TestMissionTableCatchesOffenders(t *testing.T) {
 	row := "| 1 | a | [x](gateway/main.go#newGateway) |\n"
 	assert.Equal(t, 0, len(badRows(row, 1)), "%v", badRows(row, 1))

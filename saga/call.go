@@ -93,6 +93,14 @@ func CallFrom(ctx context.Context) Call {
 
 type callKey struct{}
 
+// isDone: ctx is that of an Undo whose step is known to be done.
+func isDone(ctx context.Context) bool {
+	done, _ := ctx.Value(doneKey{}).(bool)
+	return done
+}
+
+type doneKey struct{}
+
 // Refuse marks err as a refusal: no attempt under this key had or will have an
 // effect. The step is not retried and not undone, and the saga compensates. A nil
 // err is a refusal without a reason.
@@ -165,6 +173,7 @@ func (p *parking) Retryable() bool { return false }
 type callContext struct {
 	values   context.Context // Serve's
 	call     Call
+	done     bool      // an Undo, of a step that is known to be done
 	deadline time.Time // zero: none
 
 	mu    sync.Mutex
@@ -195,8 +204,11 @@ func (c *callContext) Err() error {
 }
 
 func (c *callContext) Value(key any) any {
-	if key == (callKey{}) {
+	switch key {
+	case callKey{}:
 		return &c.call
+	case doneKey{}:
+		return c.done
 	}
 	return c.std().Value(key)
 }

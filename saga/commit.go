@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"runtime"
 	"sync"
 )
 
@@ -14,16 +15,17 @@ const (
 	maxBytes  = 8 << 20
 )
 
-// committer lets writers share commits. The first one commits what is queued; what
-// queues meanwhile is the next one's, who is woken to lead. So a lone writer pays
-// for no hand-off and nobody waits for company: batches grow by themselves as far
-// as the store is slow.
+// committer lets writers share commits. The first one commits alone and at once.
+// Who comes meanwhile queues; the first of them leads when that commit has ended. So
+// a lone writer pays for no hand-off and nobody waits for a timer: batches grow by
+// themselves as far as the store is slow.
 type committer struct {
 	store Store
 
 	mu      sync.Mutex
-	queue   []*pending
+	queue   []*cohort
 	leading bool
+	company bool // the last commit was shared
 
 	commits, writes uint64
 
@@ -34,84 +36,112 @@ type pending struct {
 	write   Write
 	verdict Verdict
 	err     error
-	woken   chan struct{} // nil for who leads at once
-	settled bool          // woken with a result, else to lead
+}
+
+// cohort is who shares the next commit. The first of them leads.
+type cohort struct {
+	all  []*pending
+	size int
+	turn chan struct{} // closed when the commit before has ended
+	done chan struct{} // closed when all have a verdict or an error
 }
 
 // commit stores one write. An error means that its outcome is unknown, and p may be
 // committed again.
 func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
-	p.woken, p.settled, p.err = nil, false, nil
 	c.mu.Lock()
-	if !c.leading && len(c.queue) == 0 { // alone: no batch to make
+	if !c.leading {
 		c.leading = true
+		company := c.company
 		c.mu.Unlock()
-		one := [1]*pending{p}
-		c.store1(ctx, one[:])
-		c.pass(nil, p)
+		c.lead(ctx, p, nil, company)
 		return p.verdict, p.err
 	}
-	c.queue = append(c.queue, p)
-	if c.leading {
-		p.woken = make(chan struct{})
-		c.mu.Unlock()
-		<-p.woken // a leader always comes by: its store calls end with their context
-		if p.settled {
-			return p.verdict, p.err
-		}
-		c.mu.Lock()
-	}
-	c.leading = true
-	batch := c.take()
+	h, first := c.join(p)
 	c.mu.Unlock()
-
-	c.store1(ctx, batch)
-	c.pass(batch, p)
+	if first {
+		select {
+		case <-h.turn:
+			c.lead(ctx, p, h, true)
+			return p.verdict, p.err
+		case <-h.done: // somebody else has led
+		}
+	}
+	<-h.done // a leader always comes by: its store calls end with their context
 	return p.verdict, p.err
 }
 
-// take cuts the batch off the queue.
-func (c *committer) take() []*pending {
-	n, size := 0, 0
-	for n < len(c.queue) && n < maxWrites {
-		for _, r := range c.queue[n].write.Records {
-			size += len(r.Data) + len(r.Error) + 128
+// lead commits p and its cohort, which is nil for who found nobody before.
+//
+// The commit before has let others go on. What they write next is moments away, and
+// comes along: half batches in turn would wait for the disk twice.
+func (c *committer) lead(ctx context.Context, p *pending, h *cohort, company bool) {
+	if company {
+		runtime.Gosched()
+		c.mu.Lock()
+		if h == nil && len(c.queue) > 0 {
+			h = c.queue[0]
+			h.all = append(h.all, h.all[0])
+			h.all[0] = p
 		}
-		if n > 0 && size > maxBytes {
-			break
+		if h != nil {
+			c.queue = c.queue[1:] // closed to others
 		}
-		n++
+		c.mu.Unlock()
 	}
-	batch := c.queue[:n:n]
-	if c.queue = c.queue[n:]; len(c.queue) == 0 {
-		c.queue = nil
+	if h == nil {
+		one := [1]*pending{p}
+		c.storeAll(ctx, one[:])
+	} else {
+		c.storeAll(ctx, h.all)
+		close(h.done)
 	}
-	return batch
+	c.pass(h)
 }
 
-// pass tells the followers, and the first who came later that it leads now.
-func (c *committer) pass(batch []*pending, leader *pending) {
-	for _, p := range batch {
-		if p != leader {
-			p.settled = true
-			close(p.woken)
+// join queues p, in a cohort of its own if the last one is full.
+func (c *committer) join(p *pending) (h *cohort, first bool) {
+	size := 0
+	for _, r := range p.write.Records {
+		size += len(r.Data) + len(r.Error) + 128
+	}
+	if n := len(c.queue); n > 0 {
+		if h = c.queue[n-1]; len(h.all) < maxWrites && h.size+size <= maxBytes {
+			h.all, h.size = append(h.all, p), h.size+size
+			return h, false
 		}
 	}
+	h = &cohort{all: []*pending{p}, size: size, turn: make(chan struct{}), done: make(chan struct{})}
+	c.queue = append(c.queue, h)
+	return h, true
+}
+
+// pass lets the next cohort go.
+func (c *committer) pass(last *cohort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.company = last != nil
 	if len(c.queue) == 0 {
-		c.leading = false
+		c.leading, c.queue = false, nil
 		return
 	}
-	close(c.queue[0].woken)
+	close(c.queue[0].turn)
 }
 
-// store1 commits a batch. One that the store refuses is halved until the culprit
-// is alone, so that it fails nobody else; the budget ends that where the store
-// refuses everything.
-func (c *committer) store1(ctx context.Context, batch []*pending) {
+// storeAll commits a batch, whose first is the leader, for as long as ctx lasts. One
+// that the store refuses is halved until the culprit is alone, so that it fails nobody
+// else; the budget ends that where the store refuses everything.
+func (c *committer) storeAll(ctx context.Context, batch []*pending) {
 	budget := 2*bits.Len(uint(len(batch))) + 2
 	c.halve(ctx, batch, &budget)
+	if ctx.Err() == nil {
+		return
+	}
+	for _, p := range batch[1:] {
+		if p.err != nil {
+			p.err = errLeaderGone // not its own context: it commits again
+		}
+	}
 }
 
 func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
@@ -136,10 +166,8 @@ func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
 		return
 	}
 	if *budget--; len(batch) == 1 || *budget <= 0 || ctx.Err() != nil {
-		for i, p := range batch {
-			if p.err = err; i > 0 && ctx.Err() != nil {
-				p.err = errLeaderGone // not its own context: it commits again
-			}
+		for _, p := range batch {
+			p.err = err
 		}
 		return
 	}

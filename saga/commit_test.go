@@ -2,6 +2,8 @@ package saga
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -47,5 +49,36 @@ func TestFencedLeaderFencesNoFollower(t *testing.T) {
 		assert.ErrorIs(t, *errs["leader"], ErrFenced)
 		assert.Error(t, *errs["follower"])
 		assert.False(t, final(*errs["follower"]))
+	})
+}
+
+// picky refuses every commit with a write that it does not like.
+type picky struct{ *slow }
+
+func (s *picky) Commit(ctx context.Context, writes []Write) ([]Verdict, error) {
+	if slices.ContainsFunc(writes, func(w Write) bool { return w.Summary.ID == "bad" }) {
+		return nil, errors.New("a text that this store cannot keep")
+	}
+	return s.slow.Commit(ctx, writes)
+}
+
+// T37: a write that the store refuses fails alone: what shares its commit is stored.
+func TestRefusedWriteFailsNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &picky{&slow{NewMemory(), make(chan struct{}, 1)}}
+		c := &committer{store: store}
+		ids := []string{"first", "a", "b", "c", "bad", "d", "e", "f"}
+		errs := make([]error, len(ids))
+		for i, id := range ids {
+			go func() {
+				_, errs[i] = c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: id}}})
+			}()
+			synctest.Wait()
+		}
+		close(store.letGo)
+		synctest.Wait()
+		for i, id := range ids {
+			assert.Equal(t, id == "bad", errs[i] != nil, id)
+		}
 	})
 }

@@ -36,9 +36,9 @@ func (all flights) has(step int) bool {
 func (r *run) flight(step int) *flight {
 	n := &r.p.g.nodes[step]
 	c := &r.m.steps[step].call
-	f := r.room1()
+	f := r.nextFlight()
 	f.step, f.undo, f.base, f.seq = step, r.m.back, r.m.data, r.m.seq
-	f.values = r.base
+	f.values, f.done = r.base, r.m.back && r.m.steps[step].status == done
 	f.call = Call{
 		Saga: r.id, Step: n.name, Undo: r.m.back, Attempt: c.attempts + 1, Epoch: r.m.epoch,
 		Signal: c.got, Payload: c.payload, TimedOut: c.timedOut,
@@ -56,9 +56,9 @@ func (r *run) flight(step int) *flight {
 	return f
 }
 
-// room1 takes a flight from a block that serves the next steps: contexts may be
+// nextFlight takes a flight from a block that serves the next steps: contexts may be
 // kept by those who got them, so none is used twice.
-func (r *run) room1() *flight {
+func (r *run) nextFlight() *flight {
 	if len(r.hangar) == 0 {
 		n := 1
 		if r.m.state == Running && !r.m.back {
@@ -128,7 +128,7 @@ func (r *run) try(f *flight) {
 	var err error
 	if f.value == nil {
 		if f.value, err = r.p.decode(f.base); err != nil {
-			f.failed = find1(fmt.Errorf("saga: the state does not decode: %w", err))
+			f.failed = findingOf(fmt.Errorf("saga: the state does not decode: %w", err))
 			return
 		}
 	}
@@ -143,11 +143,11 @@ func (r *run) try(f *flight) {
 		}
 	}
 	if err != nil {
-		f.failed = find1(err)
+		f.failed = findingOf(err)
 	}
 }
 
-func find1(err error) *finding {
+func findingOf(err error) *finding {
 	d := &finding{text: textOf(err), code: codeOf(err), after: retryAfter(err), final: final(err)}
 	var refused *refusal
 	d.refused = errors.As(err, &refused)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/keelson-go/keelson/internal/require"
 	"github.com/keelson-go/keelson/saga"
@@ -118,6 +119,15 @@ func serve(t *testing.T, store saga.Store, cfg saga.Config) *bench {
 	})
 	t.Cleanup(b.stop)
 	return b
+}
+
+// within is a context that ends after d: what waits for ever in a bubble would turn
+// its clock for ever.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // inBubble runs f in virtual time.

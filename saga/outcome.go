@@ -17,7 +17,7 @@ func (r *run) recordOutcome(b *batch, f *flight, now time.Time) {
 			if f.undo {
 				rec.Kind = kindUndone
 			}
-			r.add1(b, now, rec)
+			r.record(b, now, rec)
 			r.remember(f, rec.Data)
 			r.countDone(f.undo)
 			return
@@ -37,7 +37,7 @@ func (r *run) recordOutcome(b *batch, f *flight, now time.Time) {
 	default:
 		rec = r.failure(rec, n, f, d, now)
 	}
-	r.add1(b, now, rec)
+	r.record(b, now, rec)
 }
 
 func (r *run) refusal(rec Record, n *node, f *flight, d *finding) Record {

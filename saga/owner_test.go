@@ -315,6 +315,54 @@ func TestDrainWhileTurning(t *testing.T) {
 	})
 }
 
+// T42: no step begins in a drain because one beside it still runs.
+func TestDrainBeginsNothingBesideWhatRuns(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := &world{}
+		slow := w.step("slow", func(saga.Call) error { time.Sleep(10 * time.Second); return nil })
+		quick := w.step("quick", func(saga.Call) error { time.Sleep(5 * time.Second); return nil })
+		slow.After, quick.After = []string{}, []string{}
+		for _, s := range []*saga.Step[state]{&slow, &quick} { // beside each other they may not change one field
+			do := s.Do
+			s.Do = func(ctx context.Context, _ *state) error { return do(ctx, &state{}) }
+		}
+		b := serve(t, saga.NewMemory(), saga.Config{})
+		s := register(t, b.c, chain(w, slow, quick, w.step("next", nil)))
+		synctest.Wait()
+		require.NoError(t, s.Start(t.Context(), "1", state{}))
+		time.Sleep(time.Second)
+		b.stop()
+		assert.Equal(t, "quick slow", sorted(w.trace()))
+		assert.Equal(t, "start done:quick done:slow", b.history("1"))
+	})
+}
+
+// T42: a call that ignores its context for ever keeps neither Serve nor its saga from
+// others, who need not wait for the lease to run out.
+func TestDrainLeavesWhatNeverReturns(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, store, free := &world{}, saga.NewMemory(), make(chan struct{})
+		deaf := w.step("deaf", func(c saga.Call) error {
+			if c.Epoch == 1 {
+				<-free
+			}
+			return nil
+		})
+		deaf.Timeout = -1
+		b := serve(t, store, saga.Config{Lease: time.Hour, Grace: time.Second})
+		s := register(t, b.c, chain(w, deaf))
+		synctest.Wait()
+		require.NoError(t, s.Start(t.Context(), "1", state{}))
+		time.Sleep(time.Second)
+		b.stop()
+		second := serve(t, store, saga.Config{})
+		s2 := register(t, second.c, chain(w, deaf))
+		_, err := s2.Wait(within(t, time.Minute), "1")
+		require.NoError(t, err)
+		close(free)
+	})
+}
+
 // T43: Wait in a process that does not serve sees the end, and Stuck.
 func TestWaitWithoutServing(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -334,9 +382,9 @@ func TestWaitWithoutServing(t *testing.T) {
 		c, err := saga.New(store, saga.Config{})
 		require.NoError(t, err)
 		s := register(t, c, chain(w, pivot, slow))
-		_, err = s.Run(t.Context(), "good", state{})
+		_, err = s.Run(within(t, time.Hour), "good", state{})
 		require.NoError(t, err)
-		_, err = s.Run(t.Context(), "stuck", state{})
+		_, err = s.Run(within(t, time.Hour), "stuck", state{})
 		assert.Equal(t, saga.Stuck, asError(t, err).State)
 	})
 }

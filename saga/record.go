@@ -51,7 +51,7 @@ func (r *run) write() bool {
 	turned := r.m.back
 	r.left = r.leaving
 	if r.m.outline != r.p.g.words && !over(r.m.state) {
-		r.add1(&b, now, Record{Kind: kindResume, Key: r.p.g.words})
+		r.record(&b, now, Record{Kind: kindResume, Key: r.p.g.words})
 	}
 	r.recordLetters(&b, now)
 	landed := r.landed
@@ -68,7 +68,7 @@ func (r *run) write() bool {
 		r.endFlights()
 	}
 	if r.m.seq >= maxRecords && !r.m.state.Ended() && r.m.state != Stuck {
-		r.add1(&b, now, Record{Kind: kindStuck, Step: r.m.first(), Code: "history", Error: fmt.Sprintf("the log has %d records", r.m.seq)})
+		r.record(&b, now, Record{Kind: kindStuck, Step: r.m.first(), Code: "history", Error: fmt.Sprintf("the log has %d records", r.m.seq)})
 	}
 	release, wakeIn := r.release(now)
 	r.batch = b
@@ -91,8 +91,8 @@ var errHung = errors.New("saga: the saga is stuck")
 // batch is the records of one write.
 type batch []Record
 
-// add1 numbers a record and folds it.
-func (r *run) add1(b *batch, now time.Time, rec Record) {
+// record numbers a record and folds it.
+func (r *run) record(b *batch, now time.Time, rec Record) {
 	rec.Seq, rec.Epoch, rec.At = r.m.seq+1, r.m.epoch, now
 	if err := r.m.apply(rec); err != nil {
 		panic(fmt.Sprintf("saga: its own record does not fold: %v", err)) // a bug of this package
@@ -107,13 +107,13 @@ func (r *run) recordLetters(b *batch, now time.Time) {
 	for _, letter := range r.letters {
 		switch letter.Kind {
 		case kindSignal:
-			r.add1(b, now, Record{Kind: kindSignal, Code: letter.Code, Key: letter.Key, Data: letter.Data})
+			r.record(b, now, Record{Kind: kindSignal, Code: letter.Code, Key: letter.Key, Data: letter.Data})
 		case kindCancel:
 			n := note{}
 			if r.m.mayTurn() || r.mayStillTurn() {
 				n = note{Turn: true, Open: r.open(-1)}
 			}
-			r.add1(b, now, Record{Kind: kindCancel, Error: letter.Error, Data: encodeNote(n)})
+			r.record(b, now, Record{Kind: kindCancel, Error: letter.Error, Data: encodeNote(n)})
 		}
 		r.m.read = letter.Seq
 	}
@@ -173,7 +173,7 @@ func (r *run) endFlights() {
 func (r *run) recordHung(b *batch, now time.Time) {
 	for _, f := range r.flights {
 		if end := r.giveUp(f); !end.IsZero() && !time.Now().Before(end) {
-			r.add1(b, now, Record{
+			r.record(b, now, Record{
 				Kind: kindStuck, Step: r.p.g.nodes[f.step].name, Code: "hung", Attempt: f.call.Attempt,
 				Error: fmt.Sprintf("the call went on for %v after its context had ended", r.cfg.Grace),
 			})
@@ -189,13 +189,13 @@ func (r *run) recordDue(b *batch, now time.Time) {
 		r.m.due(now, r.flights, a)
 		switch {
 		case a.deadline:
-			r.add1(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: encodeNote(note{Turn: true, Open: r.open(-1)})})
+			r.record(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: encodeNote(note{Turn: true, Open: r.open(-1)})})
 		case len(a.signals) > 0:
 			i := a.signals[0]
 			s := r.m.oldest(r.m.steps[i].call.signal)
-			r.add1(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[i].name, Code: s.name, Data: s.payload})
+			r.record(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[i].name, Code: s.name, Data: s.payload})
 		case len(a.woken) > 0:
-			r.add1(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[a.woken[0]].name})
+			r.record(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[a.woken[0]].name})
 		default:
 			return
 		}

@@ -204,7 +204,7 @@ func (r *run) drive() {
 			return
 		}
 		if r.write() {
-			if !r.store1() {
+			if !r.save() {
 				return
 			}
 			continue
@@ -241,8 +241,8 @@ func (r *run) land(f *flight) bool {
 	return true
 }
 
-// store1 commits the write and reports whether the saga is still here.
-func (r *run) store1() bool {
+// save commits the write and reports whether the saga is still here.
+func (r *run) save() bool {
 	w := &r.pending.write
 	v, ok := r.commit(&r.pending)
 	if !ok {

@@ -56,19 +56,18 @@ func (s *Saga[S]) Shape() string { return s.p.g.shape }
 // is nil in every state, so Start may be repeated; with other input it is
 // [ErrConflict]. While the store fails, Start goes on trying until ctx ends.
 func (s *Saga[S]) Start(ctx context.Context, id string, in S) error {
-	_, err := s.start(ctx, id, in)
+	w, err := s.Prepare(id, in)
+	if err == nil {
+		_, err = s.start(ctx, w)
+	}
 	return err
 }
 
-// start also tells whether the saga is new.
-func (s *Saga[S]) start(ctx context.Context, id string, in S) (fresh bool, err error) {
-	w, err := s.Prepare(id, in)
-	if err != nil {
-		return false, err
-	}
+// start creates the saga of w and tells whether it is new.
+func (s *Saga[S]) start(ctx context.Context, w Write) (fresh bool, err error) {
 	srv := s.c.serving()
 	if srv != nil {
-		r := &run{server: srv, id: id}
+		r := &run{server: srv, id: w.Summary.ID}
 		r.furnish()
 		if srv.add(r, true) {
 			return s.startHere(ctx, r, w)
@@ -90,8 +89,8 @@ func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) (fresh bool, e
 	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Epoch == 1 && v.Found.Seq == 1)
 	if !mine {
 		if err != nil && !errors.Is(err, ErrConflict) {
-			print1 := w.Summary.Fingerprint // or all of w would move to the heap
-			r.spawn(func() { r.adoptLost(print1) })
+			want := w.Summary.Fingerprint // or all of w would move to the heap
+			r.spawn(func() { r.adoptLost(want) })
 		} else {
 			r.unload()
 		}
@@ -199,9 +198,13 @@ func (c *Coordinator) nudge() {
 func (s *Saga[S]) Run(ctx context.Context, id string, in S) (S, error) {
 	told := s.c.watch(id)
 	defer s.c.unwatch(id, told)
-	fresh, err := s.start(ctx, id, in)
+	var zero S
+	w, err := s.Prepare(id, in)
 	if err != nil {
-		var zero S
+		return zero, err
+	}
+	fresh, err := s.start(ctx, w)
+	if err != nil {
 		return zero, err
 	}
 	return s.await(ctx, id, told, !fresh) // a new one has not ended: no need to look
@@ -210,8 +213,7 @@ func (s *Saga[S]) Run(ctx context.Context, id string, in S) (S, error) {
 // Get returns the durable state now. [ErrNotFound], or [ErrConflict] for a saga of
 // another definition.
 func (s *Saga[S]) Get(ctx context.Context, id string) (S, Summary, error) {
-	v, m, sum, err := s.get(ctx, id)
-	_ = m
+	v, _, sum, err := s.get(ctx, id)
 	return v, sum, err
 }
 
@@ -220,18 +222,25 @@ func (s *Saga[S]) get(ctx context.Context, id string) (v S, m *machine, sum Summ
 	if err != nil {
 		return v, nil, sum, fmt.Errorf("saga: %s: %w", id, err)
 	}
+	v, m, err = s.open(sum, log)
+	return v, m, sum, err
+}
+
+// open folds what a store has of a saga. The machine is nil where the saga is of
+// another definition.
+func (s *Saga[S]) open(sum Summary, log []Record) (v S, m *machine, err error) {
 	if sum.Name != s.p.g.name {
-		return v, nil, sum, fmt.Errorf("%w: %s is a saga %q, not %q", ErrConflict, id, sum.Name, s.p.g.name)
+		return v, nil, fmt.Errorf("%w: %s is a saga %q, not %q", ErrConflict, sum.ID, sum.Name, s.p.g.name)
 	}
 	p, err := s.c.programFor(sum)
 	if err != nil {
-		return v, nil, sum, err
+		return v, nil, err
 	}
-	if m, err = fold(p.g, id, log); err != nil {
-		return v, m, sum, fmt.Errorf("saga: %s: %w", id, err)
+	if m, err = fold(p.g, sum.ID, log); err != nil {
+		return v, m, fmt.Errorf("saga: %s: %w", sum.ID, err)
 	}
 	if err = json.Unmarshal(m.data, &v); err != nil {
-		return v, m, sum, fmt.Errorf("saga: state of %s: %w", id, err)
+		return v, m, fmt.Errorf("saga: state of %s: %w", sum.ID, err)
 	}
-	return v, m, sum, nil
+	return v, m, nil
 }

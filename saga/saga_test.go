@@ -264,11 +264,7 @@ func TestPanicAndGoexitAreOutcomes(t *testing.T) {
 	for name, exit := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
 		inBubble(t, func(t *testing.T) {
 			w := &world{}
-			b := serve(t, saga.NewMemory(), saga.Config{OnEvent: func(r saga.Record) {
-				if r.Kind == "start" {
-					exit()
-				}
-			}})
+			b := serve(t, saga.NewMemory(), saga.Config{})
 			pay := w.step("pay", nil)
 			var did, undid atomic.Int32
 			pay.Do = func(ctx context.Context, _ *state) error {
@@ -298,10 +294,11 @@ func TestPanicAndGoexitAreOutcomes(t *testing.T) {
 func TestResultThatDoesNotEncodeIsUndone(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := serve(t, saga.NewMemory(), saga.Config{})
-		undone := false
+		undone, done := false, 0
 		s := register(t, b.c, saga.Definition[map[string]any]{Name: "m", Steps: []saga.Step[map[string]any]{{
 			Name: "bad",
 			Do: func(_ context.Context, s *map[string]any) error {
+				done++
 				*s = map[string]any{"x": make(chan int)}
 				return nil
 			},
@@ -310,6 +307,7 @@ func TestResultThatDoesNotEncodeIsUndone(t *testing.T) {
 		_, err := s.Run(t.Context(), "1", nil)
 		require.ErrorIs(t, err, saga.ErrCompensated)
 		assert.True(t, undone)
+		assert.Equal(t, 1, done, "the effect is there: no second attempt would help")
 		assert.Contains(t, asError(t, err).Cause, "does not encode")
 	})
 }

@@ -170,7 +170,7 @@ type Record struct {
 	Kind string `json:"kind"`
 
 	Step    string `json:"step,omitempty"`
-	Code    string `json:"code,omitempty"` // of a failure; the name of a signal
+	Code    string `json:"code,omitempty"` // of a failure; the name of a signal; "sub" where a parent starts its child
 	Error   string `json:"error,omitempty"`
 	Key     string `json:"key,omitempty"` // of a signal
 	Attempt int    `json:"attempt,omitempty"`

@@ -20,7 +20,9 @@ type subStep struct {
 // each time it is called; out, if not nil, takes what the child's state is worth
 // to the parent. A child that is Completed makes the step done, Compensated
 // refused, Abandoned unknown, without a retry; while it is Stuck the parent waits.
-// Both belong to one Coordinator.
+// An id that is taken, by a saga that no Sub has started, refuses the step, and that
+// saga is left alone. Both belong to one Coordinator, whose Keep has to outlast the
+// parent: a child that was purged cannot be taken back, and the parent is [Stuck].
 func Sub[S, T any](name string, child *Saga[T], in func(*S) T, out func(*S, T)) Step[S] {
 	return Step[S]{
 		Name: name,
@@ -32,70 +34,105 @@ func Sub[S, T any](name string, child *Saga[T], in func(*S) T, out func(*S, T)) 
 				}
 			})
 		},
-		Undo: func(ctx context.Context, _ *S) error { return child.takeBack(ctx, name) },
+		Undo: func(ctx context.Context, s *S) error { return child.takeBack(ctx, name, func() T { return in(s) }) },
 	}
 }
 
 func subSignal(name string) string { return "saga.sub." + name }
 
+// codeSub marks the start record of a child. The id alone does not tell whose it is:
+// anybody may start a saga as parent/name, also with the same input.
+const codeSub = "sub"
+
 func (s *Saga[T]) asStep(ctx context.Context, name string, in T, out func(T)) error {
 	id := CallFrom(ctx).Saga + "/" + name
-	if _, err := s.Prepare(id, in); err != nil {
+	w, err := s.Prepare(id, in)
+	if err != nil {
 		return Refuse(err)
 	}
-	if err := s.Start(ctx, id, in); errors.Is(err, ErrConflict) {
-		return Refuse(err) // the id is somebody else's
+	w.Records[0].Code = codeSub
+	if _, err := s.start(ctx, w); errors.Is(err, ErrConflict) {
+		return Refuse(err)
 	} else if err != nil {
 		return err
 	}
-	v, m, sum, err := s.get(ctx, id)
-	if err != nil && !s.standsStill(sum) {
+	c, err := s.child(ctx, id)
+	switch {
+	case err != nil:
 		return err
+	case !c.ours:
+		return Refuse(fmt.Errorf("%w: %s was started by somebody else", ErrConflict, id))
+	case c.err != nil && !c.standsStill():
+		return c.err
 	}
-	switch sum.State {
+	switch c.sum.State {
 	case Completed:
-		out(v)
+		out(c.v)
 		return nil
 	case Compensated:
-		return Refuse(s.verdict(ctx, m, sum, err))
+		return Refuse(s.verdict(ctx, c))
 	case Abandoned:
-		return s.verdict(ctx, m, sum, err) // says that no retry helps
+		return s.verdict(ctx, c) // says that no retry helps
 	default:
 		return await(subSignal(name), subLook)
 	}
 }
 
-// standsStill: the header of s's saga says all that its parent has to know, also
-// where no definition here can continue it.
-func (s *Saga[T]) standsStill(sum Summary) bool {
-	return sum.Name == s.p.g.name && over(sum.State) && sum.State != Completed
+// child is a saga as its parent finds it.
+type child[T any] struct {
+	sum  Summary
+	ours bool // a Sub has started it
+	v    T
+	m    *machine
+	err  error // why v and m are not to be had here
 }
 
-func (s *Saga[T]) verdict(ctx context.Context, m *machine, sum Summary, err error) error {
+func (s *Saga[T]) child(ctx context.Context, id string) (c child[T], err error) {
+	sum, log, _, err := s.c.store.Load(ctx, id)
 	if err != nil {
-		return s.c.verdictOn(ctx, sum, err)
+		return c, fmt.Errorf("saga: %s: %w", id, err)
 	}
-	return m.verdict(sum)
+	c.sum, c.ours = sum, sum.Name == s.p.g.name && len(log) > 0 && log[0].Code == codeSub
+	c.v, c.m, c.err = s.open(sum, log)
+	return c, nil
 }
 
-func (s *Saga[T]) takeBack(ctx context.Context, name string) error {
-	call := CallFrom(ctx)
-	id := call.Saga + "/" + name
-	_, m, sum, err := s.get(ctx, id)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil // it was never started
-	case err != nil && !s.standsStill(sum):
-		return err
+// standsStill: the header says all that the parent has to know, also where no
+// definition here can continue the child.
+func (c *child[T]) standsStill() bool { return c.ours && over(c.sum.State) && c.sum.State != Completed }
+
+func (s *Saga[T]) verdict(ctx context.Context, c child[T]) error {
+	if c.err != nil {
+		return s.c.verdictOn(ctx, c.sum, c.err)
 	}
-	why := err // there is no machine; only its state counts
-	err = nil
-	reason := fmt.Sprintf("%s compensates", call.Saga)
-	switch sum.State {
+	return c.m.verdict(c.sum)
+}
+
+// takeBack undoes the child, if there is one: the step may be undone because nobody
+// knows what became of its Start. That may have failed, may have found the id taken,
+// or may still be on its way.
+func (s *Saga[T]) takeBack(ctx context.Context, name string, in func() T) error {
+	parent := CallFrom(ctx).Saga
+	id, reason := parent+"/"+name, parent+" compensates"
+	c, err := s.child(ctx, id)
+	missing := errors.Is(err, ErrNotFound)
+	switch {
+	case err != nil && !missing:
+		return err
+	case !c.ours && isDone(ctx):
+		return Refuse(fmt.Errorf("%w: %s had completed, and was purged since: it cannot be taken back", ErrNotFound, id))
+	case missing:
+		return s.keepOut(ctx, name, in, reason)
+	case !c.ours:
+		return nil
+	case c.err != nil && !c.standsStill():
+		return c.err
+	}
+	switch c.sum.State {
 	case Compensated:
 		return nil
 	case Abandoned:
-		return Refuse(s.verdict(ctx, m, sum, why))
+		return Refuse(s.verdict(ctx, c))
 	case Completed:
 		err = s.Reverse(ctx, id, reason)
 	case Running, Waiting:
@@ -111,6 +148,31 @@ func (s *Saga[T]) takeBack(ctx context.Context, name string) error {
 		return err
 	}
 	return await(subSignal(name), subLook)
+}
+
+// keepOut takes back a child that is not there: it creates the saga as one that was
+// cancelled before its first step, so that a Start which is late finds the id taken.
+func (s *Saga[T]) keepOut(ctx context.Context, name string, in func() T, reason string) error {
+	id := CallFrom(ctx).Saga + "/" + name
+	w, err := s.Prepare(id, in())
+	if err != nil {
+		return nil // nor could it be started
+	}
+	start := w.Records[0]
+	start.Code, start.Epoch = codeSub, 1
+	cancel := Record{Kind: kindCancel, Error: reason, Seq: 2, Epoch: 1, Data: encodeNote(note{Turn: true})}
+	m := newMachine(s.p.g, id)
+	if err := errors.Join(m.apply(start), m.apply(cancel)); err != nil {
+		panic(err) // they always fold
+	}
+	cancel.State = m.state
+	w.Summary, w.Records = summarize(w.Summary, m), []Record{start, cancel}
+	w.Summary.Epoch = 0 // creates
+	v, err := s.c.create(ctx, &pending{write: w})
+	if errors.Is(err, ErrConflict) || err == nil && v.Found != nil {
+		return s.takeBack(ctx, name, in) // somebody was first
+	}
+	return err
 }
 
 // checkSubs: a child must live where its parent lives, and be able to be taken

@@ -117,6 +117,15 @@ func TestRudeMethods(t *testing.T) {
 			require.ErrorIs(t, err, saga.ErrCompensated, name)
 			assert.Equal(t, "pay pay pay#undo", w.trace())
 
+			if name == "panic" {
+				refused := chain(w, w.step("refused", always(saga.Refuse(rude{exit}))))
+				refused.Name = "refused"
+				_, err = register(t, b.c, refused).Run(t.Context(), "3", state{})
+				require.ErrorIs(t, err, saga.ErrCompensated)
+				assert.Contains(t, asError(t, err).Cause, "whose Error method panics")
+				assert.Equal(t, 0, w.count("refused#undo"), "it is a refusal all the same")
+			}
+
 			undone := 0
 			m := register(t, b.c, saga.Definition[map[string]any]{Name: "m", Steps: []saga.Step[map[string]any]{{
 				Name: "bad",

@@ -43,7 +43,7 @@ func (c *Coordinator) verdictOn(ctx context.Context, s Summary, why error) error
 // next. Those that need no undoing are left out, as far as the outline tells.
 func leftBy(s Summary, log []Record) (names []string) {
 	outline, back := "", false
-	note1 := func(step string, there bool) {
+	mark := func(step string, there bool) {
 		i := slices.Index(names, step)
 		switch {
 		case there && i < 0:
@@ -57,18 +57,18 @@ func leftBy(s Summary, log []Record) (names []string) {
 		case kindStart, kindResume:
 			outline = r.Key
 		case kindDone, kindFail, kindPark:
-			note1(r.Step, true)
+			mark(r.Step, true)
 		case kindUndone:
-			note1(r.Step, false)
+			mark(r.Step, false)
 		case kindResolve:
 			if n, err := noteOf(r); err == nil && n.As != nil && n.As.Action == ResolveDone {
-				note1(r.Step, !back)
+				mark(r.Step, !back)
 			}
 		}
 		back = back || r.State == Compensating
 	}
 	if s.Step != "" {
-		note1(s.Step, true)
+		mark(s.Step, true)
 	}
 	return slices.DeleteFunc(names, func(step string) bool { return !needsUndo(outline, step) })
 }

@@ -145,10 +145,52 @@ func TestParentHearsThatAChildNobodyCanContinueWasAbandoned(t *testing.T) {
 		require.Equal(t, saga.Stuck, b.summary("1/child").State)
 		require.NoError(t, b.c.Resolve(t.Context(), "1/child", abandon))
 		begun := time.Now()
-		_, err := parent.Wait(t.Context(), "1")
+		_, err := parent.Wait(within(t, 24*time.Hour), "1")
 		e := asError(t, err)
 		assert.Equal(t, saga.Stuck, e.State)
 		assert.Contains(t, e.Cause, "abandoned")
 		assert.True(t, time.Since(begun) <= time.Minute, time.Since(begun))
 	})
+}
+
+// T33: what an older log has done must mean the same here: a step that it touched
+// has the Undo that it had and is the pivot as before, and nothing new comes before
+// what is done. Steps that it has not come to are free.
+func TestVersionsThatChangeWhatWasTouched(t *testing.T) {
+	noUndo := func(s saga.Step[state]) saga.Step[state] { s.Undo = nil; return s }
+	pivot := func(s saga.Step[state]) saga.Step[state] { s.Pivot = true; return s }
+	for name, c := range map[string]struct {
+		steps func(a, b, c, n saga.Step[state]) []saga.Step[state]
+		cause string
+	}{
+		"an Undo less where it is done": {func(a, b, c, _ saga.Step[state]) []saga.Step[state] { return []saga.Step[state]{noUndo(a), b, c} }, "step a has lost or gained its Undo"},
+		"an Undo less where it waits":   {func(a, b, c, _ saga.Step[state]) []saga.Step[state] { return []saga.Step[state]{a, noUndo(b), c} }, "step b has lost or gained its Undo"},
+		"a pivot where it waits":        {func(a, b, c, _ saga.Step[state]) []saga.Step[state] { return []saga.Step[state]{a, pivot(b), c} }, "step b has become the pivot"},
+		"a new step before a done one":  {func(a, b, c, n saga.Step[state]) []saga.Step[state] { return []saga.Step[state]{n, a, b, c} }, "new step n comes before a, which is done"},
+		"a new step behind":             {func(a, b, c, n saga.Step[state]) []saga.Step[state] { return []saga.Step[state]{a, b, c, n} }, ""},
+		"another where it has not come to": {func(a, b, c, _ saga.Step[state]) []saga.Step[state] {
+			return []saga.Step[state]{a, b, pivot(noUndo(c))}
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				w, store := &world{}, saga.NewMemory()
+				parked(t, store, w)
+				b := serve(t, store, saga.Config{})
+				d := chain(w, c.steps(w.step("a", nil), w.step("b", nil), w.step("c", nil), w.step("n", nil))...)
+				d.Version, d.ResumesFrom = 2, []int{1}
+				s := register(t, b.c, d)
+				require.NoError(t, b.c.Signal(t.Context(), "1", "go", "", nil))
+				_, err := s.Wait(t.Context(), "1")
+				if c.cause == "" {
+					require.NoError(t, err)
+					return
+				}
+				e := asError(t, err)
+				assert.Equal(t, "incompatible", e.Code)
+				assert.Contains(t, e.Cause, c.cause)
+				assert.Equal(t, "a b", w.trace())
+			})
+		})
+	}
 }

@@ -56,7 +56,7 @@ func parse(args []string) (s settings, err error) {
 	flags.IntVar(&s.count, "count", 5, "rounds; odd numbers have a true median")
 	flags.DurationVar(&s.time, "time", 200*time.Millisecond, "duration of one measurement")
 	flags.StringVar(&s.out, "out", "", "directory for benchstat files; also updates the tables in BENCHMARKS.md")
-	flags.BoolVar(&s.smoke, "smoke", false, "three short rounds; an allocation above its ceiling is an error")
+	flags.BoolVar(&s.smoke, "smoke", false, "three short rounds of small workloads; an allocation above its ceiling is an error")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
@@ -80,7 +80,7 @@ func parse(args []string) (s settings, err error) {
 		return s, errors.New("-out replaces whole tables; it does not go with -run or -smoke")
 	}
 	if s.smoke {
-		s.count, s.time = 3, 20*time.Millisecond
+		s.count, s.time, small = 3, 20*time.Millisecond, true
 	}
 	return s, nil
 }

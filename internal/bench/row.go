@@ -34,10 +34,13 @@ type peer struct {
 	target float64
 }
 
-// sized is how much a row begins with: n, and less in the tests, which show that it
-// runs and not how fast.
+// small is set where a row shall show that it runs, and not how fast: in the tests
+// and the smoke run.
+var small = testing.Testing()
+
+// sized is how much a row begins with.
 func sized(n int) int {
-	if testing.Testing() {
+	if small {
 		return min(n, 10_000)
 	}
 	return n

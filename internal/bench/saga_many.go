@@ -48,14 +48,14 @@ func sagaManyRows() []row {
 // many is sized for rows one of whose operations is n sagas, rounds how often they
 // run: once in the tests.
 func many(n int) int {
-	if testing.Testing() {
+	if small {
 		return min(n, 200)
 	}
 	return n
 }
 
 func rounds(b *testing.B) int {
-	if testing.Testing() {
+	if small {
 		return 1
 	}
 	return b.N

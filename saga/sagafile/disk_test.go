@@ -53,7 +53,12 @@ func TestFailedWritesPoison(t *testing.T) {
 		_, err = s.Commit(t.Context(), []saga.Write{create("after")})
 		_, errPoll := s.Poll(t.Context(), saga.Lease{Owner: "o", For: time.Minute})
 		errPost := s.Post(t.Context(), "before", saga.Record{Kind: "signal"})
-		for _, err := range []error{err, errPoll, errPost} {
+		_, _, _, errLoad := s.Load(t.Context(), "before")
+		var errList error
+		for _, errList = range s.List(t.Context(), saga.Filter{IDs: []string{"nobody's"}}) {
+		}
+		_, errPurge := s.Purge(t.Context(), 0, 1)
+		for _, err := range []error{err, errPoll, errPost, errLoad, errList, errPurge} {
 			require.ErrorIs(t, err, c.err)
 			var says interface{ Retryable() bool }
 			assert.True(t, errors.As(err, &says) && !says.Retryable(), c.kind)

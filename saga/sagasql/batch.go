@@ -12,8 +12,9 @@ import (
 )
 
 // batchStatement is a whole commit on Postgres, one round trip and one transaction:
-// rows are locked in the order of ids, updated where epoch and seq fit, or inserted;
-// records follow those that were accepted. What comes back was accepted. Columns
+// rows are updated, in the order of ids, where epoch and seq fit and the definition is
+// the same, or inserted; records follow those that were accepted. What comes back was
+// accepted; the others are looked at one by one. Columns
 // travel as the text of arrays, which needs no driver's own types. The server keeps one
 // plan for all sizes, made for ten rows: so w is joined to nothing but by the primary
 // key, where it would be read once for each of its rows.
@@ -27,12 +28,8 @@ const batchStatement = `WITH w AS MATERIALIZED (
 	SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS t
 ), own AS MATERIALIZED (
 	SELECT o.owner FROM keelson_saga_owner o WHERE o.dead = 0 AND o.owner IN (SELECT owner FROM w WHERE epoch = 0 AND NOT release) FOR SHARE
-), locked AS MATERIALIZED (
-	SELECT w.* FROM w JOIN keelson_saga s ON s.id = w.id AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1)
-	WHERE w.epoch > 0 ORDER BY s.id FOR UPDATE OF s
 ), upd AS (
-	UPDATE keelson_saga s SET name = w.name, version = w.version, shape = w.shape, can_any = w.can_any, can_exact = w.can_exact,
-		fingerprint = w.fingerprint, state = w.state, step = w.step, attempt = w.attempt, code = w.code, cause = w.cause, pivoted = w.pivoted,
+	UPDATE keelson_saga s SET state = w.state, step = w.step, attempt = w.attempt, code = w.code, cause = w.cause, pivoted = w.pivoted,
 		owner = CASE WHEN w.release THEN NULL ELSE s.owner END, seq = CASE WHEN w.first = 0 THEN s.seq ELSE w.seq END,
 		mail_read = greatest(s.mail_read, w.read), claims = 0, updated = now.t,
 		wake_at = CASE
@@ -41,8 +38,8 @@ const batchStatement = `WITH w AS MATERIALIZED (
 			WHEN w.wake >= 0 THEN now.t + w.wake
 		END,
 		ended = CASE WHEN w.state >= 5 THEN now.t END
-	FROM locked w CROSS JOIN now
-	WHERE s.id = w.id AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1)
+	FROM w CROSS JOIN now
+	WHERE w.epoch > 0 AND s.id = w.id AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1) AND s.can_exact = w.can_exact
 	RETURNING s.id, s.mail, w.read
 ), ins AS (
 	INSERT INTO keelson_saga (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted,
@@ -87,11 +84,15 @@ func encodeBatch(writes []saga.Write, order []int) (args []any) {
 			addRow(records[:], sum.ID, r.Seq, r.Kind, r.Step, r.Code, r.Error, r.Key, r.Attempt, r.Epoch, r.State, string(r.Data))
 		}
 		anyShape, exact := canNames(sum)
+		name, shape, mark := sum.Name, sum.Shape, sum.Fingerprint
+		if sum.Epoch > 0 { // what an update leaves as it is need not travel
+			name, shape, anyShape, mark = "", "", "", ""
+		}
 		wake := int64(-1) // never
 		if w.WakeIn >= 0 {
 			wake = w.WakeIn.Microseconds()
 		}
-		addRow(headers[:], sum.ID, sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint, sum.State, sum.Step, sum.Attempt,
+		addRow(headers[:], sum.ID, name, sum.Version, shape, anyShape, exact, mark, sum.State, sum.Step, sum.Attempt,
 			sum.Code, sum.Cause, sum.Pivoted, sum.Owner, sum.Epoch, last, first, w.Read, w.Release, wake)
 	}
 	for _, all := range [][]array{headers[:], records[:]} {

@@ -44,7 +44,7 @@ func (s *Store) List(ctx context.Context, f saga.Filter) iter.Seq2[saga.Summary,
 		for {
 			var page []header
 			err := s.snapshot(ctx, func(c *conn) (err error) {
-				page, err = c.list1(ctx, f)
+				page, err = c.page(ctx, f)
 				return err
 			})
 			if err != nil {
@@ -68,7 +68,7 @@ func (s *Store) List(ctx context.Context, f saga.Filter) iter.Seq2[saga.Summary,
 	}
 }
 
-func (c *conn) list1(ctx context.Context, f saga.Filter) ([]header, error) {
+func (c *conn) page(ctx context.Context, f saga.Filter) ([]header, error) {
 	var w where
 	w.add("id > $?", f.After)
 	for column, values := range map[string][]string{"id": f.IDs, "name": f.Names} {

@@ -120,6 +120,7 @@ func (c *Collector) State() State {
 		Saga: c.config.Saga, Seed: c.config.Seed, Sabotage: c.config.Sabotage, Load: loadState(c.config.Load),
 		Services: map[string]Service{}, Breakers: map[string]json.RawMessage{}, Retry: map[string]wire.RetryStats{},
 		Cache: map[string]CacheLayer{}, Lag: map[string]float64{}, Outbox: map[string]uint64{}, Broker: map[string]Group{},
+		Projections: map[string]string{}, Dead: map[string]int{},
 	}
 	// The load has locks of its own, and none is taken under this one.
 	c.mu.Lock()

@@ -91,6 +91,17 @@ func (s *State) addSections(service string, sections map[string]json.RawMessage)
 		}
 	}
 	s.addOutbox(service, sections["outbox"])
+	read(sections["shards"], &s.Shards)
+	var places map[string]string
+	if read(sections["projections"], &places) {
+		for name, at := range places {
+			s.Projections[service+"/"+name] = at
+		}
+	}
+	var letters int
+	if read(sections["dead"], &letters) {
+		s.Dead[service] = letters
+	}
 }
 
 // addCaches reads the caches of each replica: one over L1 and L2, and others that are

@@ -12,29 +12,32 @@ import (
 // State is the document of GET /state: every number of the page. Rates and
 // percentiles are of the last ten seconds, counts since the start, times in ms.
 type State struct {
-	Run       string                     `json:"run"`
-	Seq       uint64                     `json:"seq"`
-	At        int64                      `json:"at"` // Unix ms, the clock of all times here
-	Preset    string                     `json:"preset"`
-	Mode      string                     `json:"mode"`
-	Saga      string                     `json:"saga,omitempty"` // style
-	Seed      uint64                     `json:"seed"`
-	Sabotage  string                     `json:"sabotage,omitempty"`
-	Switches  map[string]string          `json:"switches"`
-	Faults    []Fault                    `json:"faults"`
-	Scenario  Scenario                   `json:"scenario"`
-	Lamps     map[string]Lamp            `json:"lamps"`
-	Services  map[string]Service         `json:"services"`
-	Breakers  map[string]json.RawMessage `json:"breakers"` // breaker.Stats and rate
-	Retry     map[string]wire.RetryStats `json:"retry"`
-	Cache     map[string]CacheLayer      `json:"cache"`  // by layer, summed over processes
-	Lag       map[string]float64         `json:"lag"`    // ms, by projection
-	Outbox    map[string]uint64          `json:"outbox"` // events that wait to be published, by service
-	Broker    map[string]Group           `json:"broker"` // by TOPIC/GROUP
-	Sagas     Sagas                      `json:"sagas"`
-	Calls     Calls                      `json:"calls"`
-	Load      map[string]any             `json:"load"` // rps, behindMs, resent, mix, and an Op per operation
-	Telemetry struct {
+	Run         string                     `json:"run"`
+	Seq         uint64                     `json:"seq"`
+	At          int64                      `json:"at"` // Unix ms, the clock of all times here
+	Preset      string                     `json:"preset"`
+	Mode        string                     `json:"mode"`
+	Saga        string                     `json:"saga,omitempty"` // style
+	Seed        uint64                     `json:"seed"`
+	Sabotage    string                     `json:"sabotage,omitempty"`
+	Switches    map[string]string          `json:"switches"`
+	Faults      []Fault                    `json:"faults"`
+	Scenario    Scenario                   `json:"scenario"`
+	Lamps       map[string]Lamp            `json:"lamps"`
+	Services    map[string]Service         `json:"services"`
+	Breakers    map[string]json.RawMessage `json:"breakers"` // breaker.Stats and rate
+	Retry       map[string]wire.RetryStats `json:"retry"`
+	Cache       map[string]CacheLayer      `json:"cache"`       // by layer, summed over processes
+	Lag         map[string]float64         `json:"lag"`         // ms, by projection
+	Outbox      map[string]uint64          `json:"outbox"`      // events that wait to be published, by service
+	Broker      map[string]Group           `json:"broker"`      // by TOPIC/GROUP
+	Projections map[string]string          `json:"projections"` // position, by SERVICE/PROJECTION
+	Dead        map[string]int             `json:"dead"`        // letters that lie there, by service
+	Shards      Shards                     `json:"shards"`
+	Sagas       Sagas                      `json:"sagas"`
+	Calls       Calls                      `json:"calls"`
+	Load        map[string]any             `json:"load"` // rps, behindMs, resent, mix, and an Op per operation
+	Telemetry   struct {
 		Dropped uint64 `json:"dropped"`
 	} `json:"telemetry"`
 }

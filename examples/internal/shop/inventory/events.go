@@ -90,6 +90,9 @@ type Level struct {
 // are whole.
 type levels map[string]Level
 
+// Folded is all of it.
+func (l levels) Folded() any { return l }
+
 func (l levels) evolve(e Event) levels {
 	each := func(items []Item, move func(*Level, int)) {
 		for _, item := range items {

@@ -49,7 +49,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 			return nil, err
 		}
 	}
-	s.levels = wire.NewModel(n, "stock", log, codec, levels{}, func(l levels, _ eventsource.Recorded, e Event) levels { return l.evolve(e) })
+	s.levels = wire.NewModel(n, "stock", log, codec, func() levels { return levels{} }, func(l levels, _ eventsource.Recorded, e Event) levels { return l.evolve(e) })
 	if n.Choreographed() {
 		n.React("inventory-service", log, []string{"StockReserved", "StockRefused", "StockReleased", "StockConfirmed"}, s.react)
 	}

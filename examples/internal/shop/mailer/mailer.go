@@ -70,6 +70,9 @@ type desk struct {
 
 const keepSent = 1000
 
+// Folded is all of it.
+func (d *desk) Folded() any { return []any{d.sent, d.total, d.dead} }
+
 func (d *desk) evolve(r eventsource.Recorded, e Event) *desk {
 	switch e := e.(type) {
 	case MailSent:
@@ -106,7 +109,8 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 		return nil, err
 	}
 	s := &Service{log: log, broker: n.Broker()}
-	s.desk = wire.NewModel(n, "mail", log, codec, &desk{}, (*desk).evolve)
+	s.desk = wire.NewModel(n, "mail", log, codec, func() *desk { return &desk{} }, (*desk).evolve)
+	n.Section("dead", func() any { return len(s.dead()) })
 	n.Go("queue", func(ctx context.Context) error {
 		return s.broker.Subscribe(ctx, messaging.Subscription{Topics: []string{queue}, Group: group, Concurrency: 4}, s.send)
 	})

@@ -141,6 +141,11 @@ func newBook(decided func(string)) *book {
 	return &book{orders: map[string]*Order{}, byUser: map[int][]string{}, pending: map[string]time.Time{}, decided: decided}
 }
 
+// Folded is all that comes from the log.
+func (b *book) Folded() any {
+	return []any{b.orders, b.byUser, b.pending, b.confirmed, b.rejected}
+}
+
 func (b *book) evolve(r eventsource.Recorded, e Event) *book {
 	o := b.orders[r.Stream]
 	if o == nil {

@@ -64,7 +64,7 @@ func build(n *wire.Node, whole Whole) (*http.ServeMux, error) {
 	if s.log, err = n.Open("events"); err != nil {
 		return nil, err
 	}
-	s.book = wire.NewModel(n, "orders", s.log, codec, newBook(s.bells.ring), (*book).evolve)
+	s.book = wire.NewModel(n, "orders", s.log, codec, func() *book { return newBook(s.bells.ring) }, (*book).evolve)
 	if err := s.coordinate(n); err != nil {
 		return nil, err
 	}

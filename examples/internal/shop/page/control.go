@@ -63,9 +63,10 @@ func routeControl(mux *http.ServeMux, shop Shop) {
 	mux.Handle("POST /control/switches/{name}", control(func(w http.ResponseWriter, r *http.Request) (any, error) {
 		return setSwitch(shop, w, r)
 	}))
-	mux.Handle("POST /control/shards", control(func(http.ResponseWriter, *http.Request) (any, error) {
-		return nil, wire.Invalid("this shop cannot move its users to other shards yet", "n")
+	mux.Handle("POST /control/send", control(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		return sendMessage(shop, w, r)
 	}))
+	routeShards(mux, shop)
 	mux.Handle("GET /control/scenarios", control(func(http.ResponseWriter, *http.Request) (any, error) {
 		return listScenarios()
 	}))
@@ -179,6 +180,22 @@ func setSwitch(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	name := r.PathValue("name")
 	return map[string]string{"switch": name, "value": in.Value}, shop.SetSwitch(name, in.Value)
+}
+
+// sendMessage takes {topic, body} and publishes it, as "send" does in a script.
+func sendMessage(shop Shop, w http.ResponseWriter, r *http.Request) (any, error) {
+	var in struct {
+		Topic string `json:"topic"`
+		Body  string `json:"body"`
+	}
+	if err := wire.Decode(w, r, &in, "topic", "body"); err != nil {
+		return nil, err
+	}
+	if in.Topic == "" {
+		return nil, wire.Invalid("topic is missing", "topic")
+	}
+	_, err := shop.Do(r.Context(), scenario.Action{Verb: "send", Target: in.Topic, Value: in.Body})
+	return map[string]string{"sent": in.Topic}, err
 }
 
 // startScenario starts one of those that come with the shop: a name from the

@@ -46,6 +46,7 @@ func routeLook(mux *http.ServeMux, shop Shop) {
 		return service, "/_control/projections/" + url.PathEscape(name) + "/rebuild", nil
 	})
 	pass("POST /control/dead/replay", func(*http.Request) (string, string, error) { return "mailer", "/dead/replay", nil })
+	pass("GET /look/dead", func(*http.Request) (string, string, error) { return "mailer", "/dead", nil })
 	pass("GET /look/log/{service}", func(r *http.Request) (string, string, error) {
 		return r.PathValue("service"), "/log?" + r.URL.RawQuery, nil
 	})

@@ -44,6 +44,7 @@ type Shop interface {
 	SetSwitch(name, value string) error
 	Load() (rps int, mix load.Mix)
 	SetLoad(rps int, mix load.Mix)
+	Do(ctx context.Context, a scenario.Action) (undo func(), err error)
 	StartScenario(s scenario.Script) error
 	StopScenario(name string) error
 	// Ask sends a request to a service with the secret of this run.

@@ -112,6 +112,15 @@ func TestControlsAnswerWithWhatChangedOrWhatIsAllowed(t *testing.T) {
 		{"POST", "/control/switches/rain", `{"value":"on"}`, 422, "breakers, retries"},
 		{"POST", "/control/scale", `{"service":"products","n":9}`, 422, "1 to 5"},
 		{"POST", "/control/shards", `{"n":5}`, 422, "yet"},
+		{"GET", "/control/shards?n=4", "", 422, "there are 4 shards"},
+		{"GET", "/control/shards?n=five", "", 422, `"fields":["n"]`},
+		{"GET", "/control/shards", "", 200, `"to":5`},
+		{"POST", "/control/send", `{"body":"x"}`, 422, "topic"},
+		{"POST", "/control/send", `{"topic":"email-queue","body":"no JSON"}`, 200, `"sent":"email-queue"`},
+		{"GET", "/look/dead", "", 200, "[]"},
+		{"POST", "/control/dead/replay", "", 200, `"replayed":0`},
+		{"POST", "/control/projections/orders%2Forders/rebuild", "", 200, `"equal":true`},
+		{"POST", "/control/projections/orders%2Fnothing/rebuild", "", 404, "there are: orders"},
 		{"POST", "/control/breakers/orders%2Fusers/explode", "", 422, "trip, reset, hold, release"},
 		{"POST", "/control/breakers/orders/trip", "", 422, "CALLER/CALLEE"},
 		{"POST", "/control/cache/explode", "", 422, "invalidate, stampede"},
@@ -194,8 +203,9 @@ func TestThePageIsSmall(t *testing.T) {
 	var packed bytes.Buffer
 	lines := 0
 	for name, text := range files(t) {
-		z := gzip.NewWriter(&packed)
-		_, err := z.Write([]byte(text))
+		z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression) // files are packed once
+		require.NoError(t, err)
+		_, err = z.Write([]byte(text))
 		require.NoError(t, err)
 		require.NoError(t, z.Close())
 		if path.Ext(name) == ".js" && !strings.HasPrefix(name, "uplot/") {

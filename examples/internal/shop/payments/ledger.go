@@ -61,6 +61,11 @@ func newLedger() *ledger {
 	return &ledger{accounts: map[string]int64{}, negative: map[string]bool{}}
 }
 
+// Folded is all of it.
+func (l *ledger) Folded() any {
+	return []any{l.accounts, l.negative, l.unbalanced, l.totals}
+}
+
 func (l *ledger) book(_ eventsource.Recorded, e Event) *ledger {
 	sum := int64(0)
 	for _, en := range entries(e) {

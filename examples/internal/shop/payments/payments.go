@@ -42,7 +42,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 		return nil, err
 	}
 	s := &Service{log: log, careless: n.Sabotaged("no-idempotency")}
-	s.ledger = wire.NewModel(n, "ledger", log, codec, newLedger(), (*ledger).book)
+	s.ledger = wire.NewModel(n, "ledger", log, codec, newLedger, (*ledger).book)
 	for user := 1; user <= 2; user++ { // Alice and Bob, who never sign up
 		if err := s.open(context.Background(), user); err != nil {
 			return nil, err

@@ -75,6 +75,9 @@ func evolve(p Product, e Event) Product {
 // catalog is the read model: what a database would hold.
 type catalog map[string]Product
 
+// Folded is all of it.
+func (c catalog) Folded() any { return c }
+
 func (c catalog) evolve(r eventsource.Recorded, e Event) catalog {
 	sku := r.Stream[len(prefix):]
 	c[sku] = evolve(c[sku], e)

@@ -55,7 +55,7 @@ func New(n *wire.Node) (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.catalog = wire.NewModel(n, "catalog/"+s.name, events, codec, catalog{}, catalog.evolve)
+	s.catalog = wire.NewModel(n, "catalog/"+s.name, events, codec, func() catalog { return catalog{} }, catalog.evolve)
 	if s.layers, err = newLayers(n, s.catalog); err != nil {
 		return nil, err
 	}

@@ -78,6 +78,15 @@ type people struct {
 
 func newPeople() *people { return &people{users: map[int]User{}, sessions: map[string]Session{}} }
 
+// Folded is all of it: what a User hides from clients is in the state all the same.
+func (p *people) Folded() any {
+	hashes := make(map[int]string, len(p.users))
+	for id, u := range p.users {
+		hashes[id] = u.hash
+	}
+	return []any{p.users, hashes, p.sessions, p.swept}
+}
+
 func (p *people) evolve(r eventsource.Recorded, e Event) *people {
 	id, _ := idOf(r.Stream)
 	u := p.users[id]

@@ -20,6 +20,7 @@ const shards = 4
 type shard struct {
 	log    wire.Events
 	people *wire.Model[Event, *people]
+	tally  tally
 }
 
 // store keeps users in several logs, by their id.
@@ -39,7 +40,7 @@ func openStore(n *wire.Node) (*store, error) {
 			return nil, err
 		}
 		sh := &shard{log: log}
-		sh.people = wire.NewModel(n, "users/"+string(id), log, codec, newPeople(), (*people).evolve)
+		sh.people = wire.NewModel(n, "users/"+string(id), log, codec, newPeople, (*people).evolve)
 		n.Relay("user-events/"+string(id), log, eventsource.Query{{Types: []string{"UserSignedUp"}}}, "user-events")
 		n.Relay("email-queue/"+string(id), log, eventsource.Query{{Types: []string{"MailRequested"}}}, "email-queue")
 		config.Shards = append(config.Shards, sharding.Shard{ID: id})
@@ -53,7 +54,7 @@ func openStore(n *wire.Node) (*store, error) {
 		return nil, err
 	}
 	s.router, err = sharding.NewRouter(sharding.Topology[int]{Epoch: 1, Map: slots}, sharding.Config{})
-	n.Section("shards", func() any { return s.router.Stats() })
+	s.tell(n, slots)
 	return s, err
 }
 
@@ -63,7 +64,9 @@ func (s *store) of(user int) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.shards[route.Shard], nil
+	sh := s.shards[route.Shard]
+	sh.tally.add(user)
+	return sh, nil
 }
 
 // append writes events about a user, all or none, and waits until they can be read.

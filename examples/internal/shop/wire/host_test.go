@@ -62,6 +62,10 @@ func TestRequestsWaitUntilTheNodeIsReady(t *testing.T) {
 	})
 }
 
+type folded int
+
+func (f folded) Folded() any { return f }
+
 // A model is as late as what it has not seen has waited, and not as long as its log was
 // at rest before that.
 func TestLagIsNotTheQuietBeforeTheEvent(t *testing.T) {
@@ -70,7 +74,7 @@ func TestLagIsNotTheQuietBeforeTheEvent(t *testing.T) {
 		log := eventsource.NewMemory()
 		codec := eventsource.NewCodec(map[string]int{"Counted": 0})
 		// The node does not serve, so nobody folds.
-		wire.NewModel(n, "count", log, codec, 0, func(sum int, _ eventsource.Recorded, n int) int { return sum + n })
+		wire.NewModel(n, "count", log, codec, func() folded { return 0 }, func(f folded, _ eventsource.Recorded, n int) folded { return f + folded(n) })
 		lag := func() wire.Lag {
 			var lags map[string]wire.Lag
 			require.NoError(t, json.Unmarshal(n.Stats().Sections["lag"], &lags))

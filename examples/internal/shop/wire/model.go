@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,10 +16,13 @@ import (
 //
 // State belongs to the model's goroutine, which changes it in place, and to whoever
 // is inside View.
-type Model[E, S any] struct {
+type Model[E any, S Folded] struct {
 	projection eventsource.Projection
 	places     *eventsource.Memory // checkpoints alone
 	store      Events
+	codec      *eventsource.Codec[E]
+	fresh      func() S // the state before the first event
+	evolve     func(S, eventsource.Recorded, E) S
 	live       atomic.Bool // past what was there at the start
 
 	mu    sync.RWMutex
@@ -34,10 +38,12 @@ type Lag struct {
 	Ms     float64 `json:"ms"`     // since somebody saw events that it has not seen yet
 }
 
-// NewModel makes a read model of everything in store. Evolve folds one event into
-// the state.
-func NewModel[E, S any](n *Node, name string, store Events, codec *eventsource.Codec[E], state S, evolve func(S, eventsource.Recorded, E) S) *Model[E, S] {
-	m := &Model[E, S]{places: eventsource.NewMemory(), store: store, state: state}
+// NewModel makes a read model of everything in store. Fresh is the state before the
+// first event, and evolve folds one event into the state.
+func NewModel[E any, S Folded](n *Node, name string, store Events, codec *eventsource.Codec[E], fresh func() S, evolve func(S, eventsource.Recorded, E) S) *Model[E, S] {
+	m := &Model[E, S]{
+		places: eventsource.NewMemory(), store: store, codec: codec, fresh: fresh, evolve: evolve, state: fresh(),
+	}
 	m.projection = eventsource.Projection{
 		Name: name, Query: eventsource.All(),
 		Apply: func(_ context.Context, b eventsource.Batch) error {
@@ -75,6 +81,8 @@ func NewModel[E, S any](n *Node, name string, store Events, codec *eventsource.C
 		return ctx.Err()
 	})
 	n.Section("lag", func() any { return Entry{name, m.lag()} })
+	n.Section("projections", func() any { return Entry{name, m.place()} })
+	n.models = append(n.models, rebuildable{name, m.Rebuild})
 	return m
 }
 
@@ -90,6 +98,13 @@ func (m *Model[E, S]) View(look func(S, eventsource.Position)) {
 // your own write.
 func (m *Model[E, S]) WaitFor(ctx context.Context, pos eventsource.Position) error {
 	return m.projection.WaitFor(ctx, m.places, pos)
+}
+
+// place is the position up to which the state is folded, as text.
+func (m *Model[E, S]) place() string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return strconv.FormatUint(uint64(m.at), 10)
 }
 
 // lag counts from when events were first seen that the model has not, which is at most

@@ -66,6 +66,7 @@ type Node struct {
 	logs       []namedLog
 	closers    []io.Closer
 	sections   []section
+	models     []rebuildable
 	broker     Broker
 
 	mu       sync.Mutex
@@ -265,6 +266,7 @@ func (n *Node) routes(mux *http.ServeMux) http.Handler {
 	mux.Handle("PUT /_control/faults", Handler(n.setFaults))
 	mux.Handle("PUT /_control/switches", n.ForControl(n.setSwitches))
 	mux.Handle("POST /_control/breakers/{callee}/{action}", n.ForControl(n.steerBreakers))
+	mux.Handle("POST /_control/projections/{name}/rebuild", n.ForControl(n.rebuild))
 	return describeMisses(mux)
 }
 

@@ -3,10 +3,10 @@
 // has a shape of its own beside its colour: closed is a thin line, half-open a
 // hatched block of half the height, open a full block.
 import { byID, el, part, put, rows, send } from "./dom.js";
+import { FAULTS } from "./store.js";
 import { colour, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
 
 const ROW = 26;
-const NAMES = { blackhole: "black hole", latency: "too slow", error: "errors", stopped: "stopped" };
 
 export function createBreakers() {
   const canvas = byID("lanes"), list = byID("breaker-rows");
@@ -87,7 +87,7 @@ function faultBar(plot, s, free) {
   ctx.lineWidth = 1.5;
   ctx.strokeRect(a + 0.75, 3.75, w - 1.5, ROW - 8);
   const [target, kind] = s.name.split(" ");
-  const text = `${target} ${NAMES[kind] ?? kind}`;
+  const text = `${target} ${FAULTS[kind] ?? kind}`;
   if (label(ctx, text, a, w, ROW / 2, colour("--fault-ink"))) return a + w;
   const before = a - ctx.measureText(text).width - 6;
   if (before > free) ctx.fillText(text, before, ROW / 2);

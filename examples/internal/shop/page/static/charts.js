@@ -3,6 +3,7 @@
 // between one millisecond and one second, and on a linear scale the outage would be a
 // tower and all else the ground. The ghost is what the run before took at the same
 // moment of its script.
+import { el } from "./dom.js";
 import { colour, forgetColours, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
 
 /* global uPlot */
@@ -128,10 +129,8 @@ function shade(u, spans) {
 function createReadout(spec) {
   const list = document.getElementById(spec.readout);
   const cells = spec.series.map(([label, key]) => {
-    const dt = document.createElement("dt"), dd = document.createElement("dd"), i = document.createElement("i");
-    i.className = `swatch-${key}`;
-    dt.append(i, label);
-    list.append(dt, dd);
+    const dd = el("dd");
+    list.append(el("dt", {}, el("i", { class: `swatch-${key}` }), label), dd);
     return dd;
   });
   return (point) => {

@@ -1,14 +1,17 @@
 // P6: what the services have written down, newest first, and the state of a wallet
 // at any point of its past.
-import { byID, el, put, rows } from "./dom.js";
+import { byID, el, millis, put, rows, send } from "./dom.js";
 
 const SHOWN = 14;
 
 export function createEvents() {
-  const list = byID("event-rows"), filter = byID("event-filter");
+  const list = byID("event-rows"), filter = byID("event-filter"), models = byID("projection");
   bindWallet();
+  bindRebuild(models);
   return {
     draw(store) {
+      const names = Object.keys(store.state.projections).sort();
+      if (names.join() !== [...models.options].map((o) => o.value).join()) rows(models, names, (n) => n, (n) => el("option", { value: n }, n));
       const want = filter.value.trim().toLowerCase();
       const events = store.events.filter((e) => !want || `${e.service} ${e.type} ${e.stream}`.toLowerCase().includes(want));
       rows(list, events.slice(-SHOWN).reverse(), (e) => e.id, (e) =>
@@ -16,6 +19,17 @@ export function createEvents() {
           el("pre", {}, JSON.stringify(e, null, 1)))));
     },
   };
+}
+
+// bindRebuild folds a read model anew from its first event, and says whether what comes
+// out is what the model had.
+function bindRebuild(models) {
+  const out = byID("rebuild-out");
+  byID("rebuild").addEventListener("click", async () => {
+    put(out, "…");
+    const r = await send("POST", `control/projections/${encodeURIComponent(models.value)}/rebuild`);
+    put(out, r ? `${r.events} events in ${millis(r.ms)}: ${r.equal ? "✓ replay = live" : "✕ replay is not what was live"}` : "");
+  });
 }
 
 // bindWallet shows one wallet at a version; the slider's right end is the present.

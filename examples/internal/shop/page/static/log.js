@@ -1,4 +1,6 @@
 // The event log, newest first. It shows 200 lines and forgets the oldest.
+import { el } from "./dom.js";
+
 const MOST = 200;
 
 export function createLog(list) {
@@ -15,14 +17,8 @@ export function createLog(list) {
 }
 
 function line(n) {
-  const li = document.createElement("li"), time = document.createElement("time"), text = document.createElement("span");
   const at = new Date(n.at);
-  time.dateTime = at.toISOString();
-  time.textContent = at.toLocaleTimeString([], { hour12: false });
-  text.textContent = n.text; // never as HTML: names of users may be in it
-  li.dataset.tone = tone(n);
-  li.append(document.createElement("i"), time, text);
-  return li;
+  return el("li", { "data-tone": tone(n) }, el("i"), el("time", { datetime: at.toISOString() }, at.toLocaleTimeString([], { hour12: false })), el("span", {}, n.text));
 }
 
 function tone(n) {

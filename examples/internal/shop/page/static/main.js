@@ -12,6 +12,8 @@ import { createRetry } from "./retry.js";
 import { createSagas } from "./sagas.js";
 import { createEvents } from "./events.js";
 import { createCache } from "./cache.js";
+import { createShards } from "./shards.js";
+import { createQueues } from "./queues.js";
 import { createTraces } from "./traces.js";
 import { createScenarios, createSwitches } from "./scenarios.js";
 import { createControls } from "./controls.js";
@@ -26,7 +28,7 @@ const charts = createCharts();
 const log = createLog(byID("log"));
 const panels = [
   { draw: drawStory }, createLamps(), createMap(byID("map"), controls.select), breakers, createRetry(), createSagas(),
-  createEvents(), createCache(), createTraces(), scenarios, createSwitches(), controls,
+  createEvents(), createCache(), createShards(), createQueues(), createTraces(), scenarios, createSwitches(), controls,
 ];
 const span = byID("span");
 span.addEventListener("change", drawTime);

@@ -1,7 +1,7 @@
 // P1: services, and the calls between them with their breakers. Nodes and edges are
 // made when they first appear and then only changed: an SVG that is made anew ten
 // times a second loses the phase of its moving dots, and the reader his place.
-import { serviceOf } from "./store.js";
+import { FAULTS, serviceOf } from "./store.js";
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -11,8 +11,7 @@ const PLACES = {
   registry: [236, 276], broker: [452, 276], cache: [452, 212],
 };
 const W = 126, H = 50;
-const GLYPHS = { closed: "●", open: "⊘ open", "half-open": "◐ half-open" };
-const FAULTS = { latency: "too slow", error: "errors", blackhole: "black hole", stopped: "stopped", drop: "loses answers", refuse: "refuses", reset: "resets", down: "cut off" };
+const GLYPHS = { closed: "", open: "⊘ open ", "half-open": "◐ half-open " };
 
 function element(parent, name, attributes = {}) {
   const e = document.createElementNS(NS, name);
@@ -23,12 +22,15 @@ function element(parent, name, attributes = {}) {
 
 export function createMap(svg, select) {
   const lines = element(svg, "g"), boxes = element(svg, "g"), pills = element(svg, "g");
-  const edges = new Map(), nodes = new Map();
+  const edges = new Map(), nodes = new Map(), still = matchMedia("(prefers-reduced-motion: reduce)");
   const entry = drawEdge(lines, pills, "clients", "gateway");
   nodes.set("clients", drawNode(boxes, "clients"));
   return {
     draw(store) {
       const point = store.last();
+      // The dots move with what is drawn anyway. An animation of CSS draws the map sixty
+      // times a second, and took most of what the page takes.
+      if (!still.matches) lines.setAttribute("stroke-dashoffset", -((store.state.at / 60) % 18));
       const services = new Map();
       for (const [replica, s] of Object.entries(store.state.services)) {
         const name = serviceOf(replica);
@@ -86,7 +88,8 @@ function updateEdge({ line, flow, rate, plumbing }, state, through, rejected, mo
   line.dataset.state = state === "closed" && through < 0.5 ? "idle" : state;
   flow.dataset.on = state === "closed" && through >= 0.5 ? "yes" : "no";
   rate.dataset.state = state;
-  const text = plumbing && state === "closed" ? "" : `${GLYPHS[state] ?? state}${more} ${rejected >= 1 ? `${Math.round(rejected)}/s refused` : `${Math.round(through)}/s`}`;
+  const quiet = state === "closed" && (plumbing || through < 0.5);
+  const text = quiet ? "" : `${GLYPHS[state] ?? state}${more} ${rejected >= 1 ? `${Math.round(rejected)}/s refused` : `${Math.round(through)}/s`}`;
   if (rate.textContent !== text) rate.textContent = text;
 }
 

@@ -9,7 +9,7 @@ export function createRetry() {
   return {
     draw(store) {
       const point = store.last();
-      const names = Object.keys(store.state.retry).sort();
+      const names = Object.keys(store.state.retry).filter((n) => store.state.retry[n].requests > 0).sort();
       rows(body, names, (n) => n, create, (row, name) => {
         const r = store.state.retry[name];
         most[name] = Math.max(most[name] ?? 1, r.available);

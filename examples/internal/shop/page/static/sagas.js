@@ -11,7 +11,7 @@ export function createSagas() {
   return {
     draw(store) {
       const s = store.state.sagas;
-      put(counts, `${s.running + s.waiting} on their way · ${s.compensating} going back · ${s.stuck} stuck · ${s.completed} completed · ${s.compensated} compensated`);
+      put(counts, `${s.running + s.waiting} under way · ${s.compensating} going back · ${s.stuck} stuck · ${s.completed} done · ${s.compensated} undone`);
       // Those in trouble first: of a hundred that go well the newest are enough.
       const all = [...store.sagas.values()].reverse();
       const rank = (g) => (g.state === "stuck" ? 0 : g.state === "compensating" ? 1 : 2);

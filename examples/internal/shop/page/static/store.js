@@ -187,6 +187,9 @@ export class Store {
 
 const RANK = { closed: 0, "half-open": 1, open: 2 };
 
+// FAULTS are the kinds of faults in two words at most.
+export const FAULTS = { latency: "too slow", error: "errors", blackhole: "black hole", stopped: "stopped", drop: "loses answers", refuse: "refuses", reset: "resets", down: "cut off" };
+
 // serviceOf is the service that a replica belongs to: products of products-2.
 export const serviceOf = (replica) => replica.replace(/-\d+$/, "");
 

@@ -44,7 +44,7 @@ function tell(store, open) {
     return ["ok", `Recovered: a probe came back well, and ${recovered.name.replace("/", " → ")} closed.`, "Nobody restarted anything."];
   }
   return ["ok", "All is well. Break something, and see what happens to the rest.",
-    `${store.state.load.rps} requests a second come in; an order takes ${millis(order?.p50)} and seven steps over three services.`];
+    `${store.state.load.rps} requests a second come in; an order takes ${millis(order?.p50)} and seven steps over three services. To begin with, put payments into a black hole: key 3.`];
 }
 
 function tellOpen(store, name, order) {

@@ -9,7 +9,7 @@ export function createTraces() {
   return {
     draw(store) {
       const want = filter.value.trim().toLowerCase();
-      const all = [...store.traces].reverse().map(describe).filter((t) => (!only.checked || t.trouble) && (!want || t.text.includes(want)));
+      const all = [...store.traces].reverse().map(describe).filter((t) => (!only.checked || t.trouble) && (want ? t.text.includes(want) : t.root.service.startsWith("gateway")));
       byID("trace-empty").hidden = store.traces.size > 0;
       rows(list, all.slice(0, SHOWN), (t) => t.id, create, update);
     },
