@@ -65,8 +65,11 @@ func byCoordinator() (all []crash) {
 	// The effect is there and its answer is lost: that is when the coordinator dies
 	// between the two.
 	for _, step := range [][3]string{
-		{"payment", "payments", "/reservations"}, {"stock", "inventory", "/reservations"}, {"ship", "shipping", "/shipments"},
-		{"capture", "payments", "/reservations/"}, {"confirm", "inventory", "/reservations/"},
+		{"payment", "payments", "/reservations"},
+		{"stock", "inventory", "/reservations"},
+		{"ship", "shipping", "/shipments"},
+		{"capture", "payments", "/reservations/"},
+		{"confirm", "inventory", "/reservations/"},
 	} {
 		for _, c := range everywhere(crash{service: "orders", at: "/sagas/" + step[0]}) {
 			if c.point == "effect" {
