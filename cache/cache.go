@@ -102,7 +102,9 @@ func (c *Cache[K, V]) start() {
 // A hit in L1 costs about 30 ns. The first caller to miss it reads the Remote on
 // its own goroutine, and leaves as soon as the Remote heeds the end of its ctx.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
-	if e := c.table.find(key); e != nil {
+	hash := c.table.hash(key)
+	e := c.table.find(key, hash)
+	if e != nil {
 		// The epoch first: a new epoch never blesses an old box.
 		epoch := e.epoch.Load()
 		if b := e.box.Load(); epoch == c.epoch.Load() && c.clock.now() < b.soon {
@@ -112,7 +114,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 			return b.value, nil
 		}
 	}
-	a, err := c.get(ctx, key, nil)
+	a, err := c.get(ctx, key, hash, e, nil)
 	return a.value(err)
 }
 
@@ -134,15 +136,17 @@ func (c *Cache[K, V]) result(a answer[V], err error) (Entry[V], error) {
 
 // GetEntry is Get with provenance. Beside ErrNotFound, Layer tells who said so.
 func (c *Cache[K, V]) GetEntry(ctx context.Context, key K) (Entry[V], error) {
-	c.table.find(key) // it counts as a read
-	return c.result(c.get(ctx, key, nil))
+	hash := c.table.hash(key)
+	return c.result(c.get(ctx, key, hash, c.table.find(key, hash), nil))
 }
 
 // GetOrLoad is Get with a loader of this call's own, for values that need more
 // than the key; refreshes that it starts use it too. Callers that join share the
 // load of the first. A nil load means that of the Config.
 func (c *Cache[K, V]) GetOrLoad(ctx context.Context, key K, load Loader[K, V]) (V, error) {
-	if e := c.table.find(key); e != nil {
+	hash := c.table.hash(key)
+	e := c.table.find(key, hash)
+	if e != nil {
 		epoch := e.epoch.Load()
 		if b := e.box.Load(); epoch == c.epoch.Load() && c.clock.now() < b.soon {
 			if c.hits != nil {
@@ -151,7 +155,7 @@ func (c *Cache[K, V]) GetOrLoad(ctx context.Context, key K, load Loader[K, V]) (
 			return b.value, nil
 		}
 	}
-	a, err := c.get(ctx, key, load)
+	a, err := c.get(ctx, key, hash, e, load)
 	return a.value(err)
 }
 
@@ -168,7 +172,7 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 // with Stale set. ErrNotFound with LayerSource means not cached, with another
 // layer that this one knows the key to be absent.
 func (c *Cache[K, V]) Lookup(ctx context.Context, key K) (Entry[V], error) {
-	c.table.find(key) // it counts as a read
+	c.table.find(key, c.table.hash(key)) // it counts as a read
 	return c.result(c.lookup(ctx, key))
 }
 

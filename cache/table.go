@@ -76,8 +76,7 @@ func shardsFor[K comparable, V any](c tableConfig[K, V]) int {
 
 // find returns the entry of key, or nil, and counts the read for the policy. No
 // lock, no allocation.
-func (t *table[K, V]) find(key K) *entry[K, V] {
-	hash := t.hash(key)
+func (t *table[K, V]) find(key K, hash uint64) *entry[K, V] {
 	e := t.at(hash).slots.Load().find(key, hash)
 	if e != nil {
 		e.touch()
@@ -139,6 +138,21 @@ func (t *table[K, V]) weight() (n int64) {
 	return n
 }
 
+func (t *table[K, V]) misses() (n int64) {
+	for i := range t.shards {
+		n += t.shards[i].misses.Load()
+	}
+	return n
+}
+
+// gone is how many values have left for a reason.
+func (t *table[K, V]) gone(why reason) (n int64) {
+	for i := range t.shards {
+		n += t.shards[i].gone[why].Load()
+	}
+	return n
+}
+
 // clear drops all entries, shard by shard.
 func (t *table[K, V]) clear(out *removed[K, V]) {
 	for i := range t.shards {
@@ -160,8 +174,13 @@ type shard[K comparable, V any] struct {
 	flights map[K]*flight[K, V] // of the layers above
 	sets    map[K]*setting      // of the layers above
 
-	// The rest is guarded by mu as well; count and weight may be read without it.
+	// misses is what readers count here, and not in one place of the whole cache:
+	// whoever misses mostly comes back to this shard to store what was missing.
+	misses atomic.Int64
+
+	// The rest is guarded by mu as well; these may be read without it.
 	count, weight atomic.Int64
+	gone          [reasons]atomic.Int64 // values that left, by reason
 	policy[K, V]
 	_ [64]byte
 }
@@ -227,7 +246,7 @@ func (s *shard[K, V]) replace(e *entry[K, V], b *box[V], epoch uint64, weight in
 		}
 		s.account(0, weight-old)
 	}
-	out.add(e.key, e.box.Load(), replaced)
+	s.lose(e, replaced, out)
 	next := new(box[V])
 	*next = *b
 	if e.pos&fused != 0 {
@@ -272,6 +291,12 @@ func (s *shard[K, V]) remove(e *entry[K, V], why reason, out *removed[K, V]) {
 // discard takes e, which is in no queue any more, out of the table.
 func (s *shard[K, V]) discard(e *entry[K, V], why reason, out *removed[K, V]) {
 	s.slots.Load().remove(e)
+	s.lose(e, why, out)
+}
+
+// lose accounts for the value of e.
+func (s *shard[K, V]) lose(e *entry[K, V], why reason, out *removed[K, V]) {
+	s.gone[why].Store(s.gone[why].Load() + 1)
 	out.add(e.key, e.box.Load(), why)
 }
 
@@ -285,7 +310,7 @@ func (s *shard[K, V]) account(entries, weight int64) {
 // clear drops all entries.
 func (s *shard[K, V]) clear(out *removed[K, V]) {
 	s.each(func(e *entry[K, V]) bool {
-		out.add(e.key, e.box.Load(), dropped)
+		s.lose(e, dropped, out)
 		return true
 	})
 	s.slots.Store(newSlots[K, V](1))

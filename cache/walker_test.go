@@ -219,7 +219,7 @@ func dropFrom[K comparable, V any](t *table[K, V], key K, out *removed[K, V]) bo
 
 // valueOf is what a reader finds.
 func valueOf[K comparable, V any](t *table[K, V], key K) (v V, ok bool) {
-	if e := t.find(key); e != nil {
+	if e := t.find(key, t.hash(key)); e != nil {
 		return e.box.Load().value, true
 	}
 	return v, false
