@@ -92,6 +92,8 @@ func (c *Cache[K, V]) beginRound(ctx context.Context, keys []K) *round[K, V] {
 		return nil
 	}
 	r.work.flying.Add(1) // this function
+	r.waits = make([]waiting[K, V], 0, len(keys))
+	r.own = make([]*flight[K, V], 0, len(keys))
 	for _, key := range keys {
 		joined, begun := c.claim(ctx, key, c.name(key), toGet, r.work)
 		wait := waiting[K, V]{key: key, flight: joined}

@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// Cache keeps values of a slow source near the caller. It is safe for concurrent
-// use. An L1 hit takes no lock, writes at most a 2-bit counter, allocates nothing
-// and does not look at ctx. Values are shared between callers: who changes one
-// copies it first. Create and use a Cache in the same synctest bubble.
+// Cache keeps values of a slow source near the caller. Most callers want Get, and
+// Invalidate after they have written the source. It is safe for concurrent use. An
+// L1 hit takes no lock, writes at most a 2-bit counter, allocates nothing and does
+// not look at ctx. Values are shared between callers: who changes one copies it
+// first. Create and use a Cache in the same synctest bubble.
 type Cache[K comparable, V any] struct {
 	// What a hit reads, and hardly anybody writes.
 	table *table[K, V]
@@ -93,11 +94,11 @@ func (c *Cache[K, V]) start() {
 	}
 }
 
-// Get asks L1, the Remote and the loader, in this order. The error is ErrNotFound,
-// a *[LoadError], matches ErrRemote or ErrClosed, or context.Cause(ctx). A nil
-// error always comes with a real value. All callers that miss the same key at the
-// same time share one load; one whose ctx ends leaves alone, and the last one to
-// leave cancels it.
+// Get asks L1, the Remote and the loader, in this order. The error is ErrNotFound
+// or a *[LoadError], or it matches ErrRemote, ErrClosed or context.Cause(ctx). A
+// nil error always comes with a real value. All callers that miss the same key at
+// the same time share one load; one whose ctx ends leaves alone, and the last one
+// to leave cancels it.
 //
 // A hit in L1 costs about 30 ns. The first caller to miss it reads the Remote on
 // its own goroutine, and leaves as soon as the Remote heeds the end of its ctx.
@@ -245,7 +246,8 @@ func (c *Cache[K, V]) Refresh(ctx context.Context, key K) (V, error) {
 	return a.value(err)
 }
 
-// Flush waits until write-behind has saved all values accepted before.
+// Flush waits until write-behind has saved all values accepted before. Without
+// Config.WriteBehind it has nothing to wait for.
 func (c *Cache[K, V]) Flush(ctx context.Context) error { return c.unsaved.flush(ctx) }
 
 // All yields the fresh entries of L1 without holding a lock. One that stays

@@ -148,7 +148,10 @@ func (t *table[K, V]) misses() (n int64) {
 // gone is how many values have left for a reason.
 func (t *table[K, V]) gone(why reason) (n int64) {
 	for i := range t.shards {
-		n += t.shards[i].gone[why].Load()
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += s.gone[why]
+		s.mu.Unlock()
 	}
 	return n
 }
@@ -166,23 +169,30 @@ func (t *table[K, V]) clear(out *removed[K, V]) {
 // A shard is a part of the table that has its own lock and its own bound.
 type shard[K comparable, V any] struct {
 	// slots is what readers need. It has a cache line of its own, since writers
-	// change the words below all the time.
+	// change the words below all the time. The allocator puts 8 bytes in front.
 	slots atomic.Pointer[slots[K, V]]
-	_     [56]byte
+	_     [48]byte
 
+	// The line of a Set that swaps a box ends within policy. The fields that an
+	// insert writes fill three more: any line that writers change has to come from
+	// the other processor every other time.
 	mu      sync.Mutex
 	flights map[K]*flight[K, V] // of the layers above
-	sets    map[K]*setting      // of the layers above
+	policy[K, V]
 
-	// misses is what readers count here, and not in one place of the whole cache:
-	// whoever misses mostly comes back to this shard to store what was missing.
+	entries int
+	gone    [reasons]int64 // values that left, by reason
+
+	// Guarded by mu as well; these may be read without it. count is entries as of
+	// the last time that mu was unlocked.
+	count, weight atomic.Int64
+
+	// misses is counted by readers, and not in one place of the whole cache: who
+	// misses mostly comes back to this shard to store what was missing.
 	misses atomic.Int64
 
-	// The rest is guarded by mu as well; these may be read without it.
-	count, weight atomic.Int64
-	gone          [reasons]atomic.Int64 // values that left, by reason
-	policy[K, V]
-	_ [64]byte
+	sets map[K]*setting // of the layers above
+	_    [128]byte      // up to more than 512: below, the allocator puts nothing in front
 }
 
 func (s *shard[K, V]) init(c tableConfig[K, V]) {
@@ -204,6 +214,7 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	if s.maxWeight == 0 {
 		weight = 0
 	}
+	defer s.publish()
 	e := s.get(key, hash)
 	s.broom.note(b.soon)
 	if weight > s.maxWeight || key != key { //nolint:staticcheck // NaN could never be found again
@@ -225,7 +236,7 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	s.account(1, weight)
 	s.admit(e, weight)
 	at := s.slots.Load()
-	if !at.roomy(int(s.count.Load())) {
+	if !at.roomy(s.entries) {
 		at = s.grow()
 	}
 	at.insert(e)
@@ -254,7 +265,9 @@ func (s *shard[K, V]) replace(e *entry[K, V], b *box[V], epoch uint64, weight in
 		return
 	}
 	e.box.Store(next)
-	e.epoch.Store(epoch)
+	if e.epoch.Load() != epoch { // a load is nothing, a store some 6 ns
+		e.epoch.Store(epoch)
+	}
 }
 
 // split puts an entry of its own in the place of a cell.
@@ -278,6 +291,7 @@ func (s *shard[K, V]) drop(key K, hash uint64, out *removed[K, V]) bool {
 		return false
 	}
 	s.remove(e, dropped, out)
+	s.publish()
 	return true
 }
 
@@ -296,14 +310,22 @@ func (s *shard[K, V]) discard(e *entry[K, V], why reason, out *removed[K, V]) {
 
 // lose accounts for the value of e.
 func (s *shard[K, V]) lose(e *entry[K, V], why reason, out *removed[K, V]) {
-	s.gone[why].Store(s.gone[why].Load() + 1)
+	s.gone[why]++
 	out.add(e.key, e.box.Load(), why)
 }
 
-func (s *shard[K, V]) account(entries, weight int64) {
-	s.count.Store(s.count.Load() + entries)
+func (s *shard[K, V]) account(entries int, weight int64) {
+	s.entries += entries
 	if weight != 0 {
 		s.weight.Store(s.weight.Load() + weight)
+	}
+}
+
+// publish tells readers of count. An insert that evicts has nothing to tell, and
+// an atomic store costs as much as a dozen additions.
+func (s *shard[K, V]) publish() {
+	if n := int64(s.entries); n != s.count.Load() {
+		s.count.Store(n)
 	}
 }
 
@@ -314,7 +336,8 @@ func (s *shard[K, V]) clear(out *removed[K, V]) {
 		return true
 	})
 	s.slots.Store(newSlots[K, V](1))
-	s.count.Store(0)
+	s.entries = 0
+	s.publish()
 	s.weight.Store(0)
 	s.policy.clear()
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -321,4 +322,24 @@ func TestShards(t *testing.T) {
 		}
 		assert.Equal(t, c.config.maxEntries, sum)
 	}
+}
+
+// What readers load and what a Set of a present key changes are a cache line each.
+// Arrays with pointers begin 8 bytes behind the start of one.
+func TestShardsAreLaidOutInCacheLines(t *testing.T) {
+	s := reflect.TypeFor[shard[string, string]]()
+	if s.Field(0).Type.Size() != 8 {
+		t.Skip("pointers of 4 bytes: the lines fall elsewhere")
+	}
+	line := func(name string) int {
+		f, ok := s.FieldByName(name)
+		require.True(t, ok, name)
+		return int(f.Offset+8) / 64
+	}
+	policy, _ := s.FieldByName("policy")
+	broom, _ := policy.Type.FieldByName("broom")
+	assert.Equal(t, 0, line("slots"))
+	assert.Equal(t, 1, line("mu"))
+	assert.Equal(t, 2*64-8, int(policy.Offset+broom.Offset+broom.Type.Size()))
+	assert.True(t, s.Size()%64 == 0 && s.Size() > 512, "%d", s.Size())
 }

@@ -25,8 +25,8 @@ func walkShard[K comparable, V any](t *table[K, V], s *shard[K, V]) error {
 	var all error
 	bad := func(format string, args ...any) { all = errors.Join(all, fmt.Errorf(format, args...)) }
 	seen := walkSlots(t, s, bad)
-	if n := int(s.count.Load()); n != len(seen) {
-		bad("%d entries, count says %d", len(seen), n)
+	if n := int(s.count.Load()); n != len(seen) || n != s.entries {
+		bad("%d entries, count says %d and %d", len(seen), n, s.entries)
 	}
 	if s.maxEntries > 0 && len(seen) > s.maxEntries {
 		bad("%d entries, at most %d", len(seen), s.maxEntries)
