@@ -34,12 +34,9 @@ func (c *Cache[K, V]) getMany(ctx context.Context, keys []K) (map[K]V, error) {
 		if c.closed.Load() {
 			return values, ErrClosed
 		}
-		missing := c.manyLocal(ctx, keys, values)
+		missing := c.manyLocal(ctx, keys, values, first)
 		if len(missing) == 0 {
 			break
-		}
-		if first {
-			c.stats.localMisses.Add(int64(len(missing)))
 		}
 		if ctx.Err() != nil {
 			return values, c.gaveUp(ctx, nil)
@@ -55,15 +52,17 @@ func (c *Cache[K, V]) getMany(ctx context.Context, keys []K) (map[K]V, error) {
 	return values, errors.Join(errs...)
 }
 
-// manyLocal takes what L1 has, and returns the other keys, each once.
-func (c *Cache[K, V]) manyLocal(ctx context.Context, keys []K, values map[K]V) (missing []K) {
+// manyLocal takes what L1 has, and returns the other keys, each once. They count as
+// misses if the call asks for the first time.
+func (c *Cache[K, V]) manyLocal(ctx context.Context, keys []K, values map[K]V, first bool) (missing []K) {
 	var seen map[K]struct{}
 	for _, key := range keys {
 		if a, ok := c.unsavedValue(key); ok {
 			values[key] = a.box.value
 			continue
 		}
-		if e := c.table.find(key); e != nil {
+		hash := c.table.hash(key)
+		if e := c.table.find(key, hash); e != nil {
 			if a, err, ok := c.local(ctx, e, nil); ok {
 				if err == nil {
 					values[key] = a.box.value
@@ -75,10 +74,13 @@ func (c *Cache[K, V]) manyLocal(ctx context.Context, keys []K, values map[K]V) (
 			continue
 		}
 		if seen == nil {
-			seen = make(map[K]struct{})
+			seen, missing = make(map[K]struct{}, len(keys)), make([]K, 0, len(keys))
 		}
 		seen[key] = struct{}{}
 		missing = append(missing, key)
+		if first {
+			c.table.at(hash).misses.Add(1)
+		}
 	}
 	return missing
 }
@@ -90,6 +92,8 @@ func (c *Cache[K, V]) beginRound(ctx context.Context, keys []K) *round[K, V] {
 		return nil
 	}
 	r.work.flying.Add(1) // this function
+	r.waits = make([]waiting[K, V], 0, len(keys))
+	r.own = make([]*flight[K, V], 0, len(keys))
 	for _, key := range keys {
 		joined, begun := c.claim(ctx, key, c.name(key), toGet, r.work)
 		wait := waiting[K, V]{key: key, flight: joined}

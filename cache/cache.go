@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// Cache keeps values of a slow source near the caller. It is safe for concurrent
-// use. An L1 hit takes no lock, writes at most a 2-bit counter, allocates nothing
-// and does not look at ctx. Values are shared between callers: who changes one
-// copies it first. Create and use a Cache in the same synctest bubble.
+// Cache keeps values of a slow source near the caller. Most callers want Get, and
+// Invalidate after they have written the source. It is safe for concurrent use. An
+// L1 hit takes no lock, writes at most a 2-bit counter, allocates nothing and does
+// not look at ctx. Values are shared between callers: who changes one copies it
+// first. Create and use a Cache in the same synctest bubble.
 type Cache[K comparable, V any] struct {
 	// What a hit reads, and hardly anybody writes.
 	table *table[K, V]
@@ -93,16 +94,18 @@ func (c *Cache[K, V]) start() {
 	}
 }
 
-// Get asks L1, the Remote and the loader, in this order. The error is ErrNotFound,
-// a *[LoadError], matches ErrRemote or ErrClosed, or context.Cause(ctx). A nil
-// error always comes with a real value. All callers that miss the same key at the
-// same time share one load; one whose ctx ends leaves alone, and the last one to
-// leave cancels it.
+// Get asks L1, the Remote and the loader, in this order. The error is ErrNotFound
+// or a *[LoadError], or it matches ErrRemote, ErrClosed or context.Cause(ctx). A
+// nil error always comes with a real value. All callers that miss the same key at
+// the same time share one load; one whose ctx ends leaves alone, and the last one
+// to leave cancels it.
 //
 // A hit in L1 costs about 30 ns. The first caller to miss it reads the Remote on
 // its own goroutine, and leaves as soon as the Remote heeds the end of its ctx.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
-	if e := c.table.find(key); e != nil {
+	hash := c.table.hash(key)
+	e := c.table.find(key, hash)
+	if e != nil {
 		// The epoch first: a new epoch never blesses an old box.
 		epoch := e.epoch.Load()
 		if b := e.box.Load(); epoch == c.epoch.Load() && c.clock.now() < b.soon {
@@ -112,7 +115,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 			return b.value, nil
 		}
 	}
-	a, err := c.get(ctx, key, nil)
+	a, err := c.get(ctx, key, hash, e, nil)
 	return a.value(err)
 }
 
@@ -134,15 +137,17 @@ func (c *Cache[K, V]) result(a answer[V], err error) (Entry[V], error) {
 
 // GetEntry is Get with provenance. Beside ErrNotFound, Layer tells who said so.
 func (c *Cache[K, V]) GetEntry(ctx context.Context, key K) (Entry[V], error) {
-	c.table.find(key) // it counts as a read
-	return c.result(c.get(ctx, key, nil))
+	hash := c.table.hash(key)
+	return c.result(c.get(ctx, key, hash, c.table.find(key, hash), nil))
 }
 
 // GetOrLoad is Get with a loader of this call's own, for values that need more
 // than the key; refreshes that it starts use it too. Callers that join share the
 // load of the first. A nil load means that of the Config.
 func (c *Cache[K, V]) GetOrLoad(ctx context.Context, key K, load Loader[K, V]) (V, error) {
-	if e := c.table.find(key); e != nil {
+	hash := c.table.hash(key)
+	e := c.table.find(key, hash)
+	if e != nil {
 		epoch := e.epoch.Load()
 		if b := e.box.Load(); epoch == c.epoch.Load() && c.clock.now() < b.soon {
 			if c.hits != nil {
@@ -151,7 +156,7 @@ func (c *Cache[K, V]) GetOrLoad(ctx context.Context, key K, load Loader[K, V]) (
 			return b.value, nil
 		}
 	}
-	a, err := c.get(ctx, key, load)
+	a, err := c.get(ctx, key, hash, e, load)
 	return a.value(err)
 }
 
@@ -168,7 +173,7 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 // with Stale set. ErrNotFound with LayerSource means not cached, with another
 // layer that this one knows the key to be absent.
 func (c *Cache[K, V]) Lookup(ctx context.Context, key K) (Entry[V], error) {
-	c.table.find(key) // it counts as a read
+	c.table.find(key, c.table.hash(key)) // it counts as a read
 	return c.result(c.lookup(ctx, key))
 }
 
@@ -241,7 +246,8 @@ func (c *Cache[K, V]) Refresh(ctx context.Context, key K) (V, error) {
 	return a.value(err)
 }
 
-// Flush waits until write-behind has saved all values accepted before.
+// Flush waits until write-behind has saved all values accepted before. Without
+// Config.WriteBehind it has nothing to wait for.
 func (c *Cache[K, V]) Flush(ctx context.Context) error { return c.unsaved.flush(ctx) }
 
 // All yields the fresh entries of L1 without holding a lock. One that stays

@@ -55,7 +55,8 @@
 // # Not promised
 //
 //   - Pending invalidations of a process that dies are lost. Where that matters,
-//     write them into the database's own transaction, as package cachesql does.
+//     write them into the database's own transaction, as package
+//     eventsource/messaging/outbox does with messages.
 //   - A Redis failover loses writes that it had acknowledged; WaitReplicas of
 //     package cacheredis makes that less likely.
 //   - A loader that reads a lagging replica puts its old value into the cache.

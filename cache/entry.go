@@ -81,11 +81,10 @@ const (
 )
 
 // removed collects what leaves while a shard is locked, for the callbacks that
-// run after Unlock. The zero value counts and keeps no value.
+// run after Unlock. The zero value keeps nothing: nobody will be told.
 type removed[K comparable, V any] struct {
-	keep   bool // collect values as well: somebody will be told
+	keep   bool
 	values []removal[K, V]
-	count  [reasons]int64
 }
 
 // A removal is one value that left.
@@ -96,7 +95,6 @@ type removal[K comparable, V any] struct {
 }
 
 func (r *removed[K, V]) add(key K, b *box[V], why reason) {
-	r.count[why]++
 	if r.keep {
 		r.values = append(r.values, removal[K, V]{key, b, why})
 	}

@@ -11,7 +11,7 @@ type Event struct {
 	Kind  EventKind
 	Key   string // empty if it concerns no single key
 	Err   error
-	Count int
+	Count int // keys, or invalidations, that it is about
 }
 
 // EventKind names what happened.

@@ -11,18 +11,19 @@ package cache
 // Middleware 2018) with the two LRU lists replaced by what a reader without a lock
 // can feed.
 type policy[K comparable, V any] struct {
+	maxWeight int64
+	broom     broom // here ends a cache line, see shard
+
+	hand    int // in main: where CLOCK looks for a victim
+	window  window[K, V]
+	climber climber
+	sketch  sketch
+	main    ring[K, V]
+
 	maxEntries int
-	maxWeight  int64
 	dead       func(*box[V], int64) bool
 	now        func() int64
 	draw       func() uint64
-
-	window  window[K, V]
-	main    ring[K, V]
-	hand    int // in main: where CLOCK looks for a victim
-	broom   broom
-	sketch  sketch
-	climber climber
 }
 
 const (
@@ -53,14 +54,11 @@ func (p *policy[K, V]) clear() {
 // go on to main where they need not fight for it.
 func (s *shard[K, V]) admit(e *entry[K, V], weight int64) {
 	s.window.push(e, weight, s.weighs(), s.windowMost())
-	if s.sketch.size > 0 {
-		s.sketch.add(e.hash, 1)
-	}
 	// Two at a time: when the climber makes the window smaller, no single insert
 	// should pay for all of it.
 	for i := 0; i < 2 && s.window.n > 1 && s.crowded(0, 0); i++ {
 		first, weight := s.window.pop()
-		s.harvest(first)
+		s.sighted(first)
 		s.main.push(first, weight, s.weighs(), s.maxEntries)
 		s.broom.note(first.box.Load().soon)
 	}
@@ -81,7 +79,7 @@ func (p *policy[K, V]) windowMost() int {
 
 // makeRoom evicts until so much more fits in.
 func (s *shard[K, V]) makeRoom(entries int, weight int64, out *removed[K, V]) {
-	for s.maxEntries > 0 && int(s.count.Load())+entries > s.maxEntries ||
+	for s.maxEntries > 0 && s.entries+entries > s.maxEntries ||
 		weight > s.maxWeight-s.weight.Load() {
 		s.evict(entries, weight, out)
 	}
@@ -93,7 +91,7 @@ func (s *shard[K, V]) evict(entries int, weight int64, out *removed[K, V]) {
 	var candidate *entry[K, V]
 	if s.main.n == 0 || s.window.n > 0 && s.crowded(entries, weight) {
 		candidate, weight = s.window.pop()
-		s.harvest(candidate)
+		s.sighted(candidate)
 	}
 	if s.main.n == 0 {
 		s.leave(candidate, weight, out)
@@ -156,15 +154,27 @@ func (s *shard[K, V]) victim() int {
 
 // harvest takes the reads that e has counted to the sketch.
 func (p *policy[K, V]) harvest(e *entry[K, V]) {
+	if n := p.reads(e); n > 0 && p.sketch.size > 0 {
+		p.sketch.add(e.hash, n)
+	}
+}
+
+// sighted is harvest at the end of the window, where the sketch also learns that e
+// came: it is about to be asked for e, and looks at the same cache line.
+func (p *policy[K, V]) sighted(e *entry[K, V]) {
+	if n := p.reads(e); p.sketch.size > 0 {
+		p.sketch.add(e.hash, n+1)
+	}
+}
+
+// reads takes those that e has counted.
+func (p *policy[K, V]) reads(e *entry[K, V]) uint64 {
 	n := e.hits.Load()
-	if n == 0 {
-		return
+	if n > 0 {
+		e.hits.Store(0)
+		p.climber.hits += int(n)
 	}
-	e.hits.Store(0)
-	if p.sketch.size > 0 {
-		p.sketch.add(e.hash, uint64(n))
-	}
-	p.climber.hits += int(n)
+	return uint64(n)
 }
 
 // learn keeps sketch and climber going. The sketch is made when somebody has to
@@ -172,15 +182,12 @@ func (p *policy[K, V]) harvest(e *entry[K, V]) {
 func (s *shard[K, V]) learn() {
 	n := s.maxEntries
 	if n == 0 {
-		n = int(s.count.Load())
+		n = s.entries
 	}
 	if s.sketch.size < n && (s.sketch.size == 0 || 2*s.sketch.size <= n) {
 		s.sketch = newSketch(n)
 		for i := range s.main.n {
 			s.sketch.add(s.main.at[i].hash, 1)
-		}
-		for i := range s.window.n {
-			s.sketch.add(s.window.at[s.window.cell(i)].hash, 1)
 		}
 	}
 	s.climber.missed(n)

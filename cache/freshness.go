@@ -80,12 +80,12 @@ func (c *Cache[K, V]) withPolicyTags(tags []string) []string {
 // box gives a value its deadlines. Its life counts from the instant from, in L1
 // it ends at hard at the latest, and capped says from when LocalTTL counts.
 func (c *Cache[K, V]) box(v V, h header, version uint64, from, hard, capped int64) *box[V] {
-	b := c.boxed(v, h, version, from, hard, capped)
+	b := c.boxed(v, &h, version, from, hard, capped)
 	return &b
 }
 
 // boxed is box for who needs no pointer.
-func (c *Cache[K, V]) boxed(v V, h header, version uint64, from, hard, capped int64) box[V] {
+func (c *Cache[K, V]) boxed(v V, h *header, version uint64, from, hard, capped int64) box[V] {
 	p := &c.cfg.Policy
 	if p.LocalTTL > 0 {
 		hard = min(hard, after(capped, p.LocalTTL))
@@ -94,14 +94,14 @@ func (c *Cache[K, V]) boxed(v V, h header, version uint64, from, hard, capped in
 	if h.fresh > 0 {
 		stale = after(from, h.fresh)
 	}
-	if version == 0 && hard == stale && c.plain(&h) {
+	if version == 0 && hard == stale && c.plain(h) {
 		if stale < never {
 			return box[V]{value: v, soon: stale}
 		}
 		return box[V]{value: v, soon: never + max(0, from)}
 	}
 	m := &meta{
-		header: h, version: version, born: from - int64(h.cost), hard: hard, stale: min(stale, hard),
+		header: *h, version: version, born: from - int64(h.cost), hard: hard, stale: min(stale, hard),
 		grace: min(after(stale, p.Stale), hard), spare: min(after(stale, p.StaleIfError), hard),
 	}
 	return box[V]{value: v, soon: c.soon(m), meta: m}

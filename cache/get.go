@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// get is Get behind the fast path.
-func (c *Cache[K, V]) get(ctx context.Context, key K, load Loader[K, V]) (answer[V], error) {
+// get is Get behind the fast path, which has found e, or nil, under this hash.
+func (c *Cache[K, V]) get(ctx context.Context, key K, hash uint64, e *entry[K, V], load Loader[K, V]) (answer[V], error) {
 	for first := true; ; first = false {
 		if c.closed.Load() {
 			return answer[V]{}, ErrClosed
@@ -14,16 +14,19 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, load Loader[K, V]) (answer
 		if a, ok := c.unsavedValue(key); ok {
 			return a, nil
 		}
-		if e := c.table.peek(key); e != nil {
+		if !first {
+			e = c.table.at(hash).get(key, hash)
+		}
+		if e != nil {
 			if a, err, ok := c.local(ctx, e, load); ok {
 				return a, err
 			}
-		} else if load == nil && c.cfg.Remote == nil && !c.cfg.loads() && ctx.Err() == nil {
-			c.stats.localMisses.Add(1)
-			return answer[V]{}, ErrNotFound // there is nobody to ask
 		}
 		if first {
-			c.stats.localMisses.Add(1)
+			c.table.at(hash).misses.Add(1)
+		}
+		if e == nil && load == nil && c.cfg.Remote == nil && !c.cfg.loads() && ctx.Err() == nil {
+			return answer[V]{}, ErrNotFound // there is nobody to ask
 		}
 		a, err, ok := c.fetch(ctx, key, load, toGet)
 		if ok {

@@ -32,9 +32,13 @@ func (c *Cache[K, V]) fill(name string, token, version uint64, h header, payload
 func (c *Cache[K, V]) putFills(w *work, fs []*flight[K, V]) {
 	var fills []Fill
 	for _, f := range fs {
-		if f.outcome.fill != nil {
-			fills = append(fills, *f.outcome.fill)
+		if f.outcome.fill == nil {
+			continue
 		}
+		if fills == nil {
+			fills = make([]Fill, 0, len(fs))
+		}
+		fills = append(fills, *f.outcome.fill)
 	}
 	if len(fills) == 0 {
 		return
@@ -96,9 +100,13 @@ func (c *Cache[K, V]) releaseLease(f *flight[K, V]) {
 func (c *Cache[K, V]) keepLeases(w *work, fs ...*flight[K, V]) (stop func()) {
 	var fills []Fill
 	for _, f := range fs {
-		if f.token != 0 {
-			fills = append(fills, Fill{Key: f.name, Token: f.token, TTL: leaseLife})
+		if f.token == 0 {
+			continue
 		}
+		if fills == nil {
+			fills = make([]Fill, 0, len(fs))
+		}
+		fills = append(fills, Fill{Key: f.name, Token: f.token, TTL: leaseLife})
 	}
 	if len(fills) == 0 {
 		return func() {}

@@ -137,7 +137,7 @@ func (c *Cache[K, V]) acceptValue(f *flight[K, V], e Entry[V], begun, now int64)
 		version = newVersion()
 		o.fill = c.fill(f.name, f.token, version, h, payload)
 	}
-	b := c.box(e.Value, h, version, now, c.hardEnd(now, h, f.outage), now)
+	b := c.box(e.Value, h, version, now, c.hardEnd(now, h.whole, f.outage), now)
 	o.answer = answer[V]{box: b}
 	c.keepBox(&o, f.seq, h, keep)
 	return o
@@ -182,7 +182,7 @@ func (c *Cache[K, V]) acceptAbsent(f *flight[K, V], begun, now int64) outcome[V]
 	if o.fill != nil {
 		version = o.fill.Version
 	}
-	o.answer.box = c.box(zero, h, version, now, c.hardEnd(now, h, f.outage), now)
+	o.answer.box = c.box(zero, h, version, now, c.hardEnd(now, h.whole, f.outage), now)
 	c.keepBox(&o, f.seq, h, true)
 	return o
 }
@@ -219,10 +219,10 @@ func (c *Cache[K, V]) postpone(f *flight[K, V]) {
 }
 
 // hardEnd is when L1 loses a value that was loaded by now.
-func (c *Cache[K, V]) hardEnd(now int64, h header, outage bool) int64 {
+func (c *Cache[K, V]) hardEnd(now int64, life time.Duration, outage bool) int64 {
 	hard := int64(never)
-	if h.whole > 0 {
-		hard = after(now, h.whole)
+	if life > 0 {
+		hard = after(now, life)
 	}
 	if outage {
 		hard = min(hard, after(now, max(0, c.cfg.MaxLag)))

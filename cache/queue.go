@@ -36,9 +36,9 @@ func (c cells[K, V]) weight(i int) int64 {
 
 // A window is a queue, first in first out, in a ring that grows.
 type window[K comparable, V any] struct {
-	cells[K, V]
 	head, n int
 	total   int64 // weight of all
+	cells[K, V]
 }
 
 // cell is where the i-th oldest stands.

@@ -66,7 +66,7 @@ func (c *Cache[K, V]) setHere(key K, e Entry[V], weight int64) error {
 	h, keep := c.lifetime(e.TTL, e.Tags, 0, c.stamps.generation.Load())
 	if keep {
 		now := c.clock.now()
-		b := c.boxed(e.Value, h, 0, now, c.hardEnd(now, h, false), now)
+		b := c.boxed(e.Value, &h, 0, now, c.hardEnd(now, h.whole, false), now)
 		if b.meta != nil {
 			b.meta.verified.Store(c.stamps.seq.Load())
 		}
@@ -109,7 +109,7 @@ func (c *Cache[K, V]) setEverywhere(ctx context.Context, w *write[K, V]) error {
 	}
 	version, err := c.spreadValue(ctx, w, h, unreached)
 	now := c.clock.now()
-	b := c.box(w.entry.Value, h, version, now, c.hardEnd(now, h, err != nil && c.cfg.Remote != nil), now)
+	b := c.box(w.entry.Value, h, version, now, c.hardEnd(now, h.whole, err != nil && c.cfg.Remote != nil), now)
 	if spoiled := c.endSet(w, b); spoiled && c.cfg.Save != nil && err == nil {
 		// The Remote may have the value of the Set that was saved first.
 		return c.spread(ctx, Message{Keys: []string{w.name}})

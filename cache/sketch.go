@@ -7,8 +7,8 @@ import "math/bits"
 // "TinyLFU", ACM ToS 2017). The four counters of a hash lie in one block of eight
 // words, a cache line, as in Caffeine.
 type sketch struct {
-	words []uint64 // 16 counters each; a whole number of blocks
 	adds  int      // since the last halving
+	words []uint64 // 16 counters each; a whole number of blocks
 	limit int      // adds that make it halve
 	size  int      // entries that it was made for
 }

@@ -139,7 +139,7 @@ func (s *slots[K, V]) swap(old, e *entry[K, V]) {
 // grow copies the entries into a table twice as large as they need, or of the size
 // that the bound asks for where that is less.
 func (s *shard[K, V]) grow() *slots[K, V] {
-	n := 2 * int(s.count.Load())
+	n := 2 * s.entries
 	if s.maxEntries > 0 {
 		n = min(n, s.maxEntries)
 	}

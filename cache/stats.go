@@ -40,12 +40,12 @@ type Stats struct {
 	RemoteUp bool  `json:"remote_up"`
 }
 
-// counters are the totals. All but the hits are beside something slower than an
-// atomic add.
+// counters are the totals, but for what each shard counts. All are beside something
+// slower than an atomic add.
 type counters struct {
-	localMisses, remoteHits, remoteMisses, notFoundHits, staleServed, loads, loadErrors   atomic.Int64
+	remoteHits, remoteMisses, notFoundHits, staleServed, loads, loadErrors                atomic.Int64
 	coalesced, refreshes, earlyRefreshes, leaseWaits, fillsRejected, undecodable          atomic.Int64
-	evictions, expirations, invalidations, busMessages, busGaps, revalidated              atomic.Int64
+	invalidations, busMessages, busGaps, revalidated                                      atomic.Int64
 	remoteErrors, remoteSkipped, remoteTrips, saves, saveErrors, eventsDropped, loadNanos atomic.Int64
 }
 
@@ -75,13 +75,13 @@ func (h *hitCounter) sum() (n int64) {
 func (c *Cache[K, V]) Stats() Stats {
 	s := &c.stats
 	return Stats{
-		LocalHits: c.hits.sum(), LocalMisses: s.localMisses.Load(),
+		LocalHits: c.hits.sum(), LocalMisses: c.table.misses(),
 		RemoteHits: s.remoteHits.Load(), RemoteMisses: s.remoteMisses.Load(),
 		NotFoundHits: s.notFoundHits.Load(), StaleServed: s.staleServed.Load(),
 		Loads: s.loads.Load(), LoadErrors: s.loadErrors.Load(), Coalesced: s.coalesced.Load(),
 		Refreshes: s.refreshes.Load(), EarlyRefreshes: s.earlyRefreshes.Load(), LeaseWaits: s.leaseWaits.Load(),
 		FillsRejected: s.fillsRejected.Load(), Undecodable: s.undecodable.Load(),
-		Evictions: s.evictions.Load(), Expirations: s.expirations.Load(), Invalidations: s.invalidations.Load(),
+		Evictions: c.table.gone(evicted), Expirations: c.table.gone(expired), Invalidations: s.invalidations.Load(),
 		BusMessages: s.busMessages.Load(), BusGaps: s.busGaps.Load(), Revalidated: s.revalidated.Load(),
 		RemoteErrors: s.remoteErrors.Load(), RemoteSkipped: s.remoteSkipped.Load(), RemoteTrips: s.remoteTrips.Load(),
 		Saves: s.saves.Load(), SaveErrors: s.saveErrors.Load(),
@@ -93,15 +93,9 @@ func (c *Cache[K, V]) Stats() Stats {
 	}
 }
 
-// dispose accounts for what left L1 and tells OnRemove. No lock is held. The
-// value of kept, if not nil, has not left: its box was exchanged.
+// dispose tells OnRemove what left L1. No lock is held. The value of kept, if not
+// nil, has not left: its box was exchanged.
 func (c *Cache[K, V]) dispose(out *removed[K, V], kept *box[V]) {
-	if n := out.count[evicted]; n > 0 {
-		c.stats.evictions.Add(n)
-	}
-	if n := out.count[expired]; n > 0 {
-		c.stats.expirations.Add(n)
-	}
 	for _, r := range out.values {
 		if r.box != kept && (r.box.meta == nil || !r.box.meta.absent) {
 			c.cfg.OnRemove(r.key, r.box.value)

@@ -76,8 +76,7 @@ func shardsFor[K comparable, V any](c tableConfig[K, V]) int {
 
 // find returns the entry of key, or nil, and counts the read for the policy. No
 // lock, no allocation.
-func (t *table[K, V]) find(key K) *entry[K, V] {
-	hash := t.hash(key)
+func (t *table[K, V]) find(key K, hash uint64) *entry[K, V] {
 	e := t.at(hash).slots.Load().find(key, hash)
 	if e != nil {
 		e.touch()
@@ -139,6 +138,24 @@ func (t *table[K, V]) weight() (n int64) {
 	return n
 }
 
+func (t *table[K, V]) misses() (n int64) {
+	for i := range t.shards {
+		n += t.shards[i].misses.Load()
+	}
+	return n
+}
+
+// gone is how many values have left for a reason.
+func (t *table[K, V]) gone(why reason) (n int64) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += s.gone[why]
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // clear drops all entries, shard by shard.
 func (t *table[K, V]) clear(out *removed[K, V]) {
 	for i := range t.shards {
@@ -152,18 +169,30 @@ func (t *table[K, V]) clear(out *removed[K, V]) {
 // A shard is a part of the table that has its own lock and its own bound.
 type shard[K comparable, V any] struct {
 	// slots is what readers need. It has a cache line of its own, since writers
-	// change the words below all the time.
+	// change the words below all the time. The allocator puts 8 bytes in front.
 	slots atomic.Pointer[slots[K, V]]
-	_     [56]byte
+	_     [48]byte
 
+	// The line of a Set that swaps a box ends within policy. The fields that an
+	// insert writes fill three more: any line that writers change has to come from
+	// the other processor every other time.
 	mu      sync.Mutex
 	flights map[K]*flight[K, V] // of the layers above
-	sets    map[K]*setting      // of the layers above
-
-	// The rest is guarded by mu as well; count and weight may be read without it.
-	count, weight atomic.Int64
 	policy[K, V]
-	_ [64]byte
+
+	entries int
+	gone    [reasons]int64 // values that left, by reason
+
+	// Guarded by mu as well; these may be read without it. count is entries as of
+	// the last time that mu was unlocked.
+	count, weight atomic.Int64
+
+	// misses is counted by readers, and not in one place of the whole cache: who
+	// misses mostly comes back to this shard to store what was missing.
+	misses atomic.Int64
+
+	sets map[K]*setting // of the layers above
+	_    [128]byte      // up to more than 512: below, the allocator puts nothing in front
 }
 
 func (s *shard[K, V]) init(c tableConfig[K, V]) {
@@ -185,6 +214,7 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	if s.maxWeight == 0 {
 		weight = 0
 	}
+	defer s.publish()
 	e := s.get(key, hash)
 	s.broom.note(b.soon)
 	if weight > s.maxWeight || key != key { //nolint:staticcheck // NaN could never be found again
@@ -206,7 +236,7 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	s.account(1, weight)
 	s.admit(e, weight)
 	at := s.slots.Load()
-	if !at.roomy(int(s.count.Load())) {
+	if !at.roomy(s.entries) {
 		at = s.grow()
 	}
 	at.insert(e)
@@ -227,7 +257,7 @@ func (s *shard[K, V]) replace(e *entry[K, V], b *box[V], epoch uint64, weight in
 		}
 		s.account(0, weight-old)
 	}
-	out.add(e.key, e.box.Load(), replaced)
+	s.lose(e, replaced, out)
 	next := new(box[V])
 	*next = *b
 	if e.pos&fused != 0 {
@@ -235,7 +265,9 @@ func (s *shard[K, V]) replace(e *entry[K, V], b *box[V], epoch uint64, weight in
 		return
 	}
 	e.box.Store(next)
-	e.epoch.Store(epoch)
+	if e.epoch.Load() != epoch { // a load is nothing, a store some 6 ns
+		e.epoch.Store(epoch)
+	}
 }
 
 // split puts an entry of its own in the place of a cell.
@@ -259,6 +291,7 @@ func (s *shard[K, V]) drop(key K, hash uint64, out *removed[K, V]) bool {
 		return false
 	}
 	s.remove(e, dropped, out)
+	s.publish()
 	return true
 }
 
@@ -272,24 +305,39 @@ func (s *shard[K, V]) remove(e *entry[K, V], why reason, out *removed[K, V]) {
 // discard takes e, which is in no queue any more, out of the table.
 func (s *shard[K, V]) discard(e *entry[K, V], why reason, out *removed[K, V]) {
 	s.slots.Load().remove(e)
+	s.lose(e, why, out)
+}
+
+// lose accounts for the value of e.
+func (s *shard[K, V]) lose(e *entry[K, V], why reason, out *removed[K, V]) {
+	s.gone[why]++
 	out.add(e.key, e.box.Load(), why)
 }
 
-func (s *shard[K, V]) account(entries, weight int64) {
-	s.count.Store(s.count.Load() + entries)
+func (s *shard[K, V]) account(entries int, weight int64) {
+	s.entries += entries
 	if weight != 0 {
 		s.weight.Store(s.weight.Load() + weight)
+	}
+}
+
+// publish tells readers of count. An insert that evicts has nothing to tell, and
+// an atomic store costs as much as a dozen additions.
+func (s *shard[K, V]) publish() {
+	if n := int64(s.entries); n != s.count.Load() {
+		s.count.Store(n)
 	}
 }
 
 // clear drops all entries.
 func (s *shard[K, V]) clear(out *removed[K, V]) {
 	s.each(func(e *entry[K, V]) bool {
-		out.add(e.key, e.box.Load(), dropped)
+		s.lose(e, dropped, out)
 		return true
 	})
 	s.slots.Store(newSlots[K, V](1))
-	s.count.Store(0)
+	s.entries = 0
+	s.publish()
 	s.weight.Store(0)
 	s.policy.clear()
 }

@@ -25,8 +25,8 @@ func walkShard[K comparable, V any](t *table[K, V], s *shard[K, V]) error {
 	var all error
 	bad := func(format string, args ...any) { all = errors.Join(all, fmt.Errorf(format, args...)) }
 	seen := walkSlots(t, s, bad)
-	if n := int(s.count.Load()); n != len(seen) {
-		bad("%d entries, count says %d", len(seen), n)
+	if n := int(s.count.Load()); n != len(seen) || n != s.entries {
+		bad("%d entries, count says %d and %d", len(seen), n, s.entries)
 	}
 	if s.maxEntries > 0 && len(seen) > s.maxEntries {
 		bad("%d entries, at most %d", len(seen), s.maxEntries)
@@ -219,7 +219,7 @@ func dropFrom[K comparable, V any](t *table[K, V], key K, out *removed[K, V]) bo
 
 // valueOf is what a reader finds.
 func valueOf[K comparable, V any](t *table[K, V], key K) (v V, ok bool) {
-	if e := t.find(key); e != nil {
+	if e := t.find(key, t.hash(key)); e != nil {
 		return e.box.Load().value, true
 	}
 	return v, false

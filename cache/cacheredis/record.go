@@ -67,17 +67,19 @@ func encodeQueries(queries []cache.Query, askers []uint64) (b []byte, plain bool
 	return b, plain
 }
 
-// encodeFills is what put.lua takes beside keys and data.
-func encodeFills(fills []cache.Fill) []byte {
-	b := make([]byte, 0, 33*len(fills))
+// encodeFills is what put.lua takes beside keys and data. bare: all were granted
+// where there was nothing else.
+func encodeFills(fills []cache.Fill) (b []byte, bare bool) {
+	b, bare = make([]byte, 0, 33*len(fills)), true
 	for _, f := range fills {
+		bare = bare && f.Token&bareLease != 0
 		b = binary.BigEndian.AppendUint64(b, f.Version)
-		b = binary.BigEndian.AppendUint64(b, f.Token)
+		b = binary.BigEndian.AppendUint64(b, f.Token&^bareLease)
 		b = binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.TTL)*1000))
 		b = binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.Fresh)*1000))
 		b = append(b, byte(flag(f.Data == nil)))
 	}
-	return b
+	return b, bare
 }
 
 // longest is 100 years in milliseconds. A time so far off in microseconds still
@@ -103,10 +105,14 @@ func duration(micros int64) time.Duration {
 func drawAskers(n int) []uint64 {
 	askers := make([]uint64, n)
 	for i := range askers {
-		askers[i] = (rand.Uint64N(1<<40-1) + 1) << timeBits
+		askers[i] = (rand.Uint64N(1<<39-1) + 1) << timeBits
 	}
 	return askers
 }
+
+// bareLease is the bit of a token, unknown to Redis, which says that the lease was
+// granted where no value was: then the record is as short as its header.
+const bareLease = 1 << 63
 
 // timeBits is how much of a token is the time of the grant, in microseconds.
 const timeBits = 24

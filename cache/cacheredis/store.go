@@ -119,6 +119,9 @@ func (c *call) records(queries []cache.Query, askers []uint64, into []cache.Reco
 		into[i] = decodeRecord(raw, now, q.Version)
 		if granted[i] == '1' {
 			into[i].Token, into[i].Held = tokenOf(askers[i], now), false
+			if into[i].Version == 0 {
+				into[i].Token |= bareLease
+			}
 		}
 	}
 	return nil
@@ -133,9 +136,10 @@ func (s *Store) Put(ctx context.Context, fills []cache.Fill) ([]bool, error) {
 	}
 	calls := s.split(len(fills), func(from, to int) *call {
 		part := fills[from:to]
-		c := newCall(putScript, len(part), 1+len(part))
+		c := newCall(putScript, len(part), 2+len(part))
 		c.addKeys(s.prefix, len(part), func(i int) string { return part[i].Key })
-		c.add(encodeFills(part))
+		specs, bare := encodeFills(part)
+		c.add(specs, flag(bare))
 		for _, f := range part {
 			c.add(f.Data)
 		}

@@ -283,3 +283,22 @@ func TestClientIsTheCallers(t *testing.T) {
 	assert.Equal(t, "PONG", client.Ping(t.Context()).Val())
 	eventually(t, "the connection of the subscription is closed", func() bool { return beside() == 0 })
 }
+
+// Leases that were granted where nothing was are looked at together; what has come
+// there since, or gone, is still told apart.
+func TestFillsThatComeTogetherAreJudgedOneByOne(t *testing.T) {
+	s := open(t, one(t), cacheredis.Config{})
+	var fills []cache.Fill
+	for i, key := range []string{"kept", "set since", "invalidated", "kept, too"} {
+		token := claim(t, s, key, time.Minute)
+		fills = append(fills, cache.Fill{Key: key, Data: []byte("filled"), Version: uint64(i + 1), Token: token})
+	}
+	require.True(t, put(t, s, cache.Fill{Key: "set since", Data: []byte("newer"), Version: 9}))
+	invalidate(t, s, cache.Message{Keys: []string{"invalidated"}})
+	stored, err := s.Put(t.Context(), fills)
+	require.NoError(t, err)
+	assert.Equal(t, []bool{true, false, false, true}, stored)
+	assert.Equal(t, "newer", string(look(t, s, "set since").Data))
+	assert.Equal(t, uint64(0), look(t, s, "invalidated").Version)
+	assert.Equal(t, "filled", string(look(t, s, "kept, too").Data))
+}

@@ -9,7 +9,6 @@ local call, byte, sub, field = redis.call, string.byte, string.sub, struct.unpac
 local NONE = '\0\0\0\0\0\0\0\0'
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local lease, asks = tonumber(ARGV[1]), ARGV[2]
 
 local plain = ARGV[3] == '1'
 -- Most calls are for one record that is there and fresh.
@@ -21,13 +20,18 @@ if plain and #KEYS == 1 then
   end
 end
 
+-- A claim is who asks, and the same for all leases of this call.
+local lease, asks = tonumber(ARGV[1]), ARGV[2]
+local past = now + lease
+local claimed = sub(struct.pack('>I8', now), 6) .. struct.pack('>I8', past)
+local before, behind, expiry = '\0' .. NONE, claimed .. NONE .. NONE, string.format('%.0f', math.ceil(past / 1000))
+
 -- One command for all, if nobody has copies.
 local raws = plain and #KEYS > 1 and call('MGET', unpack(KEYS))
 
-local past, tail, expiry -- the same for all leases of this call
 local out, grants = { now, '' }, {}
 for i = 1, #KEYS do
-  local key, from = KEYS[i], 14 * i - 13
+  local key, from, granted = KEYS[i], 14 * i - 13, '0'
   local version, refresh, raw = NONE, false, nil
   if raws then
     raw = raws[i]
@@ -38,7 +42,7 @@ for i = 1, #KEYS do
     -- Who has a copy most likely has the version that is here: the header decides.
     if version == NONE then raw = call('GET', key) else raw = call('GETRANGE', key, 0, 40) end
   end
-  local kind, granted, till, fresh, ends = 0, 0, 0, 0, 0
+  local kind, till, fresh, ends = 0, 0, 0, 0
   local found = raw and #raw >= 41 and byte(raw) <= 2
   if found then
     kind, till, fresh, ends = byte(raw), field('>I8I8I8', raw, 18)
@@ -48,16 +52,11 @@ for i = 1, #KEYS do
   local own = till > now and sub(raw, 10, 14) == sub(asks, from, from + 4)
   if lease > 0 and (own or till <= now and (kind ~= 1 or fresh > 0 and now >= fresh
       or refresh and (version == NONE or version == sub(raw, 2, 9)))) then
-    granted = 1
-    if not past then
-      past = now + lease
-      tail, expiry = sub(struct.pack('>I8', now), 6) .. struct.pack('>I8', past), string.format('%.0f', math.ceil(past / 1000))
-    end
-    local claim = sub(asks, from, from + 4) .. tail
+    granted = '1'
     if kind == 0 then
-      call('SET', key, '\0' .. NONE .. claim .. NONE .. NONE, 'PXAT', expiry)
+      call('SET', key, before .. sub(asks, from, from + 4) .. behind, 'PXAT', expiry)
     else
-      call('SETRANGE', key, 9, claim)
+      call('SETRANGE', key, 9, sub(asks, from, from + 4) .. claimed)
       if ends > 0 and past > ends then call('PEXPIREAT', key, expiry) end
     end
   end
