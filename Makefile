@@ -8,7 +8,7 @@ STATICCHECK := v0.8.2
 GOLANGCI    := v2.15.0
 BIN         := $(CURDIR)/.bin
 
-.PHONY: test check bench bench-peers fuzz soak soak-cache soak-redis shop-check shop-screenshots tools tidy
+.PHONY: test check bench bench-peers fuzz soak soak-cache soak-redis soak-shop shop-check shop-screenshots tools tidy
 
 # The race detector needs a C compiler. Where there is none (Go then reports
 # CGO_ENABLED=0) the tests run all the same, without it; .ci/run installs one.
@@ -30,9 +30,9 @@ check: tools
 		out=$$(go fix -diff ./... 2>&1) || true; test -z "$$out" || { echo "go fix would change:"; echo "$$out"; exit 1; }; \
 		GOWORK=off go mod tidy -diff ); done
 
-## bench: the smoke run: allocation ceilings and ratios to the peers, a minute
+## bench: the smoke run: allocation ceilings and ratios to the peers on small workloads, some minutes
 bench:
-	cd internal/bench && go run . -smoke
+	cd internal/bench && go run . -smoke -cpu 2
 
 ## bench-peers: the full tables of BENCHMARKS.md and the benchstat files beside them, on a quiet machine
 bench-peers:
@@ -59,10 +59,19 @@ SOAK_SECONDS ?= 60
 soak-redis:
 	cd internal/verify && KEELSON_ENGINES=required KEELSON_SOAK_SECONDS=$(SOAK_SECONDS) go test $(RACE) -v -run 'TestSoak|TestAcknowledged' -timeout 60m ./cacheredis
 
-## shop-check: every scenario of the shop in fake time, with SEEDS seeds (20) each
+## shop-check: every scenario of the shop in fake time, with SEEDS seeds (20) each, eight
+## minutes of one core; SIGKILL of every process at every step of an order, two minutes;
+## and every service restarted under load, each in a process of its own
 SEEDS ?= 20
 shop-check:
-	KEELSON_SEEDS=$(SEEDS) go test -run 'Scenario|Sabotage' -v -timeout 60m ./examples/internal/shop
+	KEELSON_SEEDS=$(SEEDS) go test -count=1 -run 'Scenario|Sabotage' -v -timeout 60m ./examples/internal/shop
+	KEELSON_CRASHES=all go test -count=1 -run 'TestACrash' -v -timeout 30m ./examples/shop
+	go run ./examples/shop -check -procs -scenario rolling-restart
+
+## soak-shop: the shop under load for SHOPTIME (10m): goroutines, memory and rings at the end
+SHOPTIME ?= 10m
+soak-shop:
+	KEELSON_SHOP_SOAK=$(SHOPTIME) go test -count=1 -run 'TestSoak$$' -v -timeout 24h ./examples/shop
 
 ## shop-screenshots: the pictures of the READMEs, taken by Chromium
 shop-screenshots:

@@ -79,6 +79,23 @@ func (p *process) url(t *testing.T, word string) string {
 	}
 }
 
+// secret is what somebody signs in with, as it is printed at the start.
+func (p *process) secret(t *testing.T, name string) string {
+	t.Helper()
+	for {
+		select {
+		case line := <-p.lines:
+			if _, rest, ok := strings.Cut(line, `"secret":"`); ok && strings.Contains(line, " "+name+",") {
+				return strings.TrimSuffix(rest, `"}`)
+			}
+		case <-p.ended:
+			t.Fatal("ended before it said how to sign in")
+		case <-time.After(20 * time.Second):
+			t.Fatal("does not say how to sign in")
+		}
+	}
+}
+
 // patient makes a shop whose time limits hold on a machine that is busy with
 // other tests; nothing is sent but what the test itself sends.
 var patient = []string{"-preset", "classic", "-rps", "0"}

@@ -60,9 +60,9 @@ func TestServicesAreProcessesThatCanBeKilled(t *testing.T) {
 	gateway := strings.TrimSuffix(p.url(t, "gateway"), "/api/users")
 	seen := map[int]string{}
 	var inventory int
-	eventually(t, "all are up", func() bool {
+	eventually(t, "all run", func() bool {
 		for name, s := range look(t, page).Services {
-			if s.State != "up" {
+			if s.PID == 0 {
 				return false
 			}
 			seen[s.PID] = name
@@ -81,6 +81,11 @@ func TestServicesAreProcessesThatCanBeKilled(t *testing.T) {
 			assert.False(t, strings.Contains(strings.ToLower(string(args)), "secret") || strings.Contains(string(args), "{"), "%q", args)
 		}
 	}
+	for pid, name := range seen { // T19: Ctrl-C reaches them all, and they leave it to the parent
+		if pid != p.Process.Pid {
+			require.NoError(t, syscall.Kill(pid, syscall.SIGINT), "%s", name)
+		}
+	}
 	status, body := do(t, http.MethodPost, page+"/control/services/inventory/kill", "")
 	require.Equal(t, http.StatusOK, status, body)
 	assert.False(t, alive(inventory))
@@ -88,6 +93,9 @@ func TestServicesAreProcessesThatCanBeKilled(t *testing.T) {
 	status, body = do(t, http.MethodPost, page+"/control/services/inventory/start", "")
 	require.Equal(t, http.StatusOK, status, body)
 	assert.NotEqual(t, inventory, pidOf(look(t, page), "inventory"))
+	for pid, name := range seen {
+		assert.True(t, pid == inventory || alive(pid), "%s has stopped by itself", name)
+	}
 	status, _ = get(t, gateway+"/api/products/P-1")
 	assert.Equal(t, http.StatusOK, status)
 

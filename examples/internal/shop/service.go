@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/keelson-go/keelson/cache/cachetest"
@@ -85,7 +86,7 @@ func ServeAlone(ctx context.Context, svc Service, ln net.Listener, c Config, spe
 	n := wire.NewNode(wire.Config{
 		Name: spec.Name, Service: svc.Name, Network: wire.TCP{}, Peers: spec.Peers, Settings: c.Preset.Wire, Seed: c.Seed,
 		Entry: svc.Entry, Secret: spec.Secret, Key: spec.Key, Saga: c.Saga, Sabotage: c.Sabotage, Faults: spec.Faults, Switches: spec.Switches,
-		Stores: c.Engines.stores(svc.Name), Broker: c.Engines.Broker, Cache: c.Engines.Cache,
+		Stores: c.Engines.stores(svc.Name), Broker: c.Engines.Broker, Cache: c.Engines.Cache, Kill: die,
 		Collect: spec.Collect, Registry: spec.Registry, Check: spec.Check, CheckFor: spec.CheckFor, Logger: c.Logger,
 	})
 	mux, err := svc.build(n)
@@ -101,6 +102,15 @@ func ServeAlone(ctx context.Context, svc Service, ln net.Listener, c Config, spe
 	defer cancel()
 	n.Stop(end)
 	return nil
+}
+
+// die is a crash on purpose: the process is gone as if somebody had pulled the plug.
+// Nothing is deferred, flushed or said.
+func die() {
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Kill()
+	}
+	select {} // the signal takes a moment, in which nothing must go on
 }
 
 // Alone is the Spec of a service that nobody has started but its user: its callees

@@ -2,6 +2,7 @@ package shop_test
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"slices"
 	"strconv"
@@ -20,7 +21,14 @@ import (
 
 // inFakeTime runs a scenario in a shop of its own, all of it in memory and in
 // fake time. The bubble fails by itself when a goroutine is left at the end.
-func inFakeTime(t *testing.T, name, sabotage string, seed uint64) (result scenario.Result) {
+func inFakeTime(t *testing.T, name, sabotage string, seed uint64) scenario.Result {
+	t.Helper()
+	return until(t, 0, name, sabotage, seed)
+}
+
+// until is inFakeTime that is broken off after some time, if that is not zero: what has
+// failed by then has failed.
+func until(t *testing.T, end time.Duration, name, sabotage string, seed uint64) (result scenario.Result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		preset, err := shop.FindPreset("fast")
@@ -34,9 +42,17 @@ func inFakeTime(t *testing.T, name, sabotage string, seed uint64) (result scenar
 			Saga: script.Needs["saga"], Mode: script.Needs["mode"], History: &history,
 		})
 		require.NoError(t, err)
-		result, err = scenario.Run(t.Context(), s, script, scenario.Options{Settle: true})
-		require.NoError(t, err)
-		require.NoError(t, s.Judge(t.Context(), &history))
+		ctx := t.Context()
+		if end > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, end)
+			defer cancel()
+		}
+		result, err = scenario.Run(ctx, s, script, scenario.Options{Settle: true})
+		if end == 0 {
+			require.NoError(t, err)
+			require.NoError(t, s.Judge(t.Context(), &history))
+		}
 		result.Lamps = scenario.Lamps(s.State())
 		s.Close()
 	})
@@ -46,7 +62,7 @@ func inFakeTime(t *testing.T, name, sabotage string, seed uint64) (result scenar
 // quick are the scenarios that every test run includes, with one seed: one for each
 // kind of trouble. The others run in make shop-check and in the soak, and some of them
 // in the tests of sabotages.
-var quick = []string{"baseline", "duplicates", "flash-sale", "payment-blackhole", "payment-errors"}
+var quick = []string{"baseline", "duplicates", "flash-sale", "payment-blackhole", "payment-errors", "rolling-restart"}
 
 // seeds is which scenarios run, and with how many seeds: the quick ones once, or all
 // as often as KEELSON_SEEDS says, as in make shop-check; three times in the soak.
@@ -66,6 +82,7 @@ func seeds(t *testing.T) (names []string, n uint64) {
 }
 
 func TestScenariosHoldInFakeTime(t *testing.T) {
+	t.Parallel()
 	names, n := seeds(t)
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -86,18 +103,22 @@ func TestScenariosHoldInFakeTime(t *testing.T) {
 // A21: whatever pattern is broken on purpose, a scenario that leans on it fails, and
 // says where. A check that stays green without the pattern would be no check.
 func TestEverySabotageFailsItsScenario(t *testing.T) {
-	lies := map[string]struct{ scenario, says string }{
-		"no-breaker":      {"payment-blackhole", "expect breakers.orders/payments.state = open within 2s of 5s"},
-		"no-budget":       {"retry-storm", "expect +retry.gateway/products.attempts <= 450 during 3s..11s"},
-		"no-compensation": {"flash-sale", "lamp orders"},
-		"no-idempotency":  {"payment-errors", "lamp orders"},
-		"no-outbox":       {"broker-down", "expect outbox.users > 10 within 9s of 6s"},
+	t.Parallel()
+	lies := map[string]struct {
+		scenario, says string
+		by             time.Duration // when that has been seen; zero is at the end
+	}{
+		"no-breaker":      {"payment-blackhole", "expect breakers.orders/payments.state = open within 2s of 5s", 7200 * time.Millisecond},
+		"no-budget":       {"retry-storm", "expect +retry.gateway/products.attempts <= 450 during 3s..11s", 11200 * time.Millisecond},
+		"no-compensation": {"flash-sale", "lamp orders", 0},
+		"no-idempotency":  {"payment-errors", "lamp orders", 0},
+		"no-outbox":       {"broker-down", "expect outbox.users > 10 within 9s of 6s", 15200 * time.Millisecond},
 	}
 	for _, sabotage := range shop.Sabotages() {
 		t.Run(sabotage, func(t *testing.T) {
 			lie, ok := lies[sabotage]
 			require.True(t, ok, "no scenario is known to fail")
-			result := inFakeTime(t, lie.scenario, sabotage, 1)
+			result := until(t, lie.by, lie.scenario, sabotage, 1)
 			var failed []string
 			for _, o := range result.Outcomes {
 				if !o.OK {
@@ -118,7 +139,8 @@ func TestEverySabotageFailsItsScenario(t *testing.T) {
 }
 
 func TestSabotagedBreakerFailsTheScenario(t *testing.T) {
-	result := inFakeTime(t, "users-blackhole", "no-breaker", 1)
+	t.Parallel()
+	result := until(t, 7200*time.Millisecond, "users-blackhole", "no-breaker", 1)
 	assert.True(t, result.Failed() > 0)
 	assert.False(t, outcome(t, result, "expect breakers.orders/users.state = open within 2s of 5s").OK)
 }

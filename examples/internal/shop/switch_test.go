@@ -38,6 +38,7 @@ func asked(layer string) func(collect.State) float64 {
 // T12: every switch moves a number of its own in /state, and moves it back. A switch
 // without effect is worse than none: it teaches that the pattern does nothing.
 func TestEverySwitchShows(t *testing.T) {
+	t.Parallel()
 	sick := func(t *testing.T, s *shop.Shop) {
 		rule, err := fault.Parse("products", []string{"error=100%"})
 		require.NoError(t, err)
@@ -117,17 +118,17 @@ func TestEverySwitchShows(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			busy(t, func(t *testing.T, s *shop.Shop) {
+			busyFor(t, time.Second, func(t *testing.T, s *shop.Shop) {
 				if c.before != nil {
 					c.before(t, s)
+					time.Sleep(time.Second)
 				}
-				time.Sleep(2 * time.Second)
 				first := scenario.Switches()[name]
 				holds := map[string]func(float64) bool{"on": c.on, "off": c.off}
 				seen := []float64{}
 				for _, value := range []string{first, opposite(first), first} {
 					require.NoError(t, s.SetSwitch(name, value))
-					time.Sleep(time.Second)
+					time.Sleep(500 * time.Millisecond)
 					v := c.measure(t, s)
 					seen = append(seen, v)
 					assert.True(t, holds[value](v), "%s is %s: %v", name, value, v)

@@ -54,6 +54,7 @@ type Collector struct {
 	news     []News           // the last changes worth a line
 	moves    []wire.Record    // breaker events, for the strips
 	prior    map[string]prior // totals a second ago, by breaker
+	read     map[string]reading
 }
 
 // source is what is known of one service.
@@ -79,7 +80,7 @@ type News struct {
 // New returns a collector that knows nothing yet.
 func New(c Config) *Collector {
 	out := &Collector{
-		config: c, services: map[string]*source{}, prior: map[string]prior{}, faults: []Fault{},
+		config: c, services: map[string]*source{}, prior: map[string]prior{}, read: map[string]reading{}, faults: []Fault{},
 		lamps: map[string]Lamp{}, switches: map[string]string{}, tails: map[string]*tail{},
 	}
 	for kind, keep := range tails {
@@ -105,7 +106,9 @@ func (c *Collector) Run(ctx context.Context) {
 		if n%int(pointEvery/stateEvery) == 0 {
 			c.Hub.Publish("load", c.addPoint(), false)
 		}
-		c.Hub.Publish("state", c.State(), true)
+		if c.Hub.Watched() { // the dearest frame, and nobody comes back for one that he has missed
+			c.Hub.Publish("state", c.State(), true)
+		}
 		c.publishTails()
 	}
 }

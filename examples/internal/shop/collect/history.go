@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -20,6 +21,26 @@ type breakerTotals struct {
 	State                                string
 	Succeeded, Failed, Ignored, Rejected uint64
 	retry                                wire.RetryStats
+}
+
+// reading is what a breaker's statistics say, kept because most of them say the same as
+// the last time.
+type reading struct {
+	raw    json.RawMessage
+	totals breakerTotals
+}
+
+// totals reads a breaker's statistics; the caller holds mu.
+func (c *Collector) totals(name string, raw json.RawMessage) (breakerTotals, bool) {
+	r := c.read[name]
+	if !bytes.Equal(r.raw, raw) {
+		r = reading{raw: raw}
+		if json.Unmarshal(raw, &r.totals) != nil {
+			return r.totals, false
+		}
+		c.read[name] = r
+	}
+	return r.totals, true
 }
 
 // before reports whether a total is lower than in t.
@@ -49,8 +70,7 @@ func (c *Collector) addPoint() Point {
 		}
 		p.Services[name] = src.lastSecond()
 		for breaker, raw := range src.stats.Breakers {
-			var now breakerTotals
-			if json.Unmarshal(raw, &now) == nil {
+			if now, ok := c.totals(breaker, raw); ok {
 				now.retry = src.stats.Retry[breaker]
 				p.Breakers[breaker] = c.rates(breaker, now)
 			}

@@ -65,6 +65,13 @@ func (h *Hub) Publish(kind string, data any, fleeting bool) {
 	}
 }
 
+// Watched reports whether there is a client.
+func (h *Hub) Watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.clients) > 0
+}
+
 // keep puts f into the ring. What leaves it is remembered by number alone: a
 // client that has seen less than that cannot go on without a gap.
 func (h *Hub) keep(f Frame) {

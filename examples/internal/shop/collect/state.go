@@ -36,7 +36,7 @@ type State struct {
 	Shards      Shards                     `json:"shards"`
 	Sagas       Sagas                      `json:"sagas"`
 	Calls       Calls                      `json:"calls"`
-	Load        map[string]any             `json:"load"` // rps, behindMs, mix, and an Op per operation
+	Load        map[string]any             `json:"load"` // rps, behindMs, resent, mix, and an Op per operation
 	Telemetry   struct {
 		Dropped uint64 `json:"dropped"`
 	} `json:"telemetry"`
@@ -180,7 +180,7 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 
 // loadState is the load section of the document.
 func loadState(g *load.Generator) map[string]any {
-	out := map[string]any{"rps": g.RPS(), "behindMs": ms(g.Behind()), "mix": g.Mix()}
+	out := map[string]any{"rps": g.RPS(), "behindMs": ms(g.Behind()), "resent": g.Resent(), "mix": g.Mix()}
 	recent := g.Recent(10 * time.Second)
 	for op, t := range g.Totals() {
 		r := recent[op]

@@ -33,7 +33,9 @@ const (
 	Reorder   Kind = "reorder"   // broker: let up to N later messages overtake
 )
 
-// The points at which a process can die in the course of a request.
+// The points at which a process can die in the course of a request. A message is one as
+// well: its handler has an effect, and the answer to it is the event that a Relay
+// publishes in return.
 const (
 	Before = "before" // of the handler: nothing has happened
 	Effect = "effect" // the handler has run, nobody has heard of it

@@ -1,6 +1,7 @@
 package fault_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -266,7 +267,8 @@ func TestACrashHappensAtItsPoint(t *testing.T) {
 		effect, answered := false, false
 		w := httptest.NewRecorder()
 		s.Kill = func() {
-			answered = w.Flushed
+			// To its last byte: an answer that ends in the middle is none.
+			answered = w.Flushed && w.Code == http.StatusCreated && w.Header().Get("Content-Length") == "4" && w.Body.String() == "done"
 			panic("dead") // what a process cannot do any more, a test need not either
 		}
 		func() {
@@ -274,11 +276,26 @@ func TestACrashHappensAtItsPoint(t *testing.T) {
 			next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				effect = true
 				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, "done")
 			})
 			s.Serve(w, httptest.NewRequest(http.MethodPost, "/", nil), next, nil)
 		}()
 		assert.Equal(t, want.effect, effect, "%s", point)
 		assert.Equal(t, want.answered, answered, "%s", point)
+	}
+}
+
+// A message has the same points, and each rule counts those of its own.
+func TestACrashOfAMessageHappensAtItsPoint(t *testing.T) {
+	s := obeying(t, "crash=effect path=/order-events/OrderCreated calls=2-2")
+	died := 0
+	s.Kill = func() { died++ }
+	for i, want := range []int{0, 1, 1} {
+		for _, point := range []string{fault.Before, fault.Effect, fault.Answer} {
+			s.Crash("/order-events/OrderCreated", point)
+			s.Crash("/order-events/OrderConfirmed", point)
+		}
+		assert.Equal(t, want, died, "message %d", i)
 	}
 }
 

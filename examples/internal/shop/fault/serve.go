@@ -1,9 +1,11 @@
 package fault
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -48,11 +50,23 @@ func (s *Set) Serve(w http.ResponseWriter, r *http.Request, next http.Handler, a
 		s.die(v.crash == Effect)
 		panic(http.ErrAbortHandler)
 	}
-	next.ServeHTTP(w, r)
 	if v.crash == Answer {
-		_ = http.NewResponseController(w).Flush() // an answer in a buffer has not been given
+		answerWhole(w, r, next)
 		s.die(true)
+		return
 	}
+	next.ServeHTTP(w, r)
+}
+
+// answerWhole gives the whole answer at once, to its last byte: one that ends with the
+// process, in the middle of a chunk, is none to its client.
+func answerWhole(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	whole := &kept{lost: lost{header: w.Header()}, status: http.StatusOK}
+	next.ServeHTTP(whole, r)
+	w.Header().Set("Content-Length", strconv.Itoa(whole.body.Len()))
+	w.WriteHeader(whole.status)
+	_, _ = w.Write(whole.body.Bytes())        // the client is gone if this fails
+	_ = http.NewResponseController(w).Flush() // an answer in a buffer has not been given
 }
 
 func (s *Set) die(now bool) {
@@ -137,6 +151,16 @@ func reset(w http.ResponseWriter) {
 
 // lost is an answer that nobody gets.
 type lost struct{ header http.Header }
+
+// kept is an answer that is given later.
+type kept struct {
+	lost
+	status int
+	body   bytes.Buffer
+}
+
+func (k *kept) WriteHeader(status int)      { k.status = status }
+func (k *kept) Write(b []byte) (int, error) { return k.body.Write(b) }
 
 func (l *lost) Header() http.Header         { return l.header }
 func (l *lost) Write(b []byte) (int, error) { return len(b), nil }

@@ -135,6 +135,20 @@ func (s *Set) Deliver(topic string) (copies, behind int) {
 	return copies, behind
 }
 
+// Crash ends the process if a rule wants that at this point of something that is no
+// request: a message, with the path /TOPIC/TYPE, or the step of a saga. A rule counts the
+// moments of its own point alone.
+func (s *Set) Crash(path, point string) {
+	for _, a := range s.matching("", path) {
+		if a.Kind != Crash || a.Point != point {
+			continue
+		}
+		if hit, _ := a.hit(false); hit {
+			s.die(true)
+		}
+	}
+}
+
 // unit is the n-th draw of a seed, uniform in [0, 1).
 func unit(seed, n uint64) float64 {
 	return float64(mix(seed+n*0x9e3779b97f4a7c15)>>11) / (1 << 53)

@@ -93,9 +93,6 @@ func (g *Generator) exchange(ctx context.Context, c call) (*http.Response, []byt
 	}
 	if len(c.body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
-		// Without it the transport cannot send the body again. It would, by itself, for
-		// a request that bears an Idempotency-Key, and hide what a client sees.
-		req.GetBody = nil
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -118,6 +119,68 @@ func TestTheHistoryKnowsWhatAnAnswerSays(t *testing.T) {
 			assert.Contains(t, history.String(), `"problem":"/problems/x: because"`)
 		}
 	}
+}
+
+// A16: what was refused or cut is sent again where that does no harm, and only there: an
+// order bears a key, a sign-up does not. An answer is an answer, whatever it says.
+func TestWhatGotNoAnswerIsSentAgain(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{} // by key, or path
+	answer := shop()
+	g := shopping(t, load.Config{RPS: 50, Mix: load.Mix{load.Order: 1, load.Browse: 1, load.Signup: 1}}, 4*time.Second, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		at := r.Method + r.URL.Path + r.Header.Get("Idempotency-Key")
+		seen[at]++
+		n := seen[at]
+		mu.Unlock()
+		switch {
+		case r.Method == http.MethodPost && n%2 == 1:
+			panic(http.ErrAbortHandler) // each order the first time, and every second sign-up
+		case r.Method == http.MethodGet && n%2 == 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			answer(w, r)
+		}
+	})
+	totals := g.Totals()
+	assert.Equal(t, uint64(0), totals[load.Order].Unserved(), "%+v", totals[load.Order].Counts)
+	assert.InDelta(t, float64(totals[load.Signup].Sent)/2, float64(totals[load.Signup].Broken), 1)
+	assert.InDelta(t, float64(totals[load.Browse].Sent)/2, float64(totals[load.Browse].Broken), float64(skus))
+	assert.True(t, g.Resent() > 0, "the first on each connection; on one that has been used net/http does so itself")
+	for at, n := range seen {
+		if strings.HasPrefix(at, "POST/api/orders") {
+			assert.True(t, n == 2 || n == 4, "%s came %d times", at, n) // 4: a repeat, as by a client who has lost the answer
+		}
+	}
+}
+
+const skus = 9 // articles and the list of them, each with a first look of its own
+
+// A16: nobody at the door for half a second is a pause and no failure, also for what must
+// not be sent twice, as nothing was sent.
+func TestAShutDoorIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &wire.Pipe{}
+		g := load.New(load.Config{
+			Target: "http://127.0.0.1:8000", Network: network, RPS: 50, Mix: load.Mix{load.Signup: 1, load.Order: 1}, Patience: 3 * time.Second,
+			Login: func(context.Context, int, string) (string, error) { return "t", nil },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { g.Run(ctx) })
+		time.Sleep(500 * time.Millisecond)
+		ln, err := network.Listen("127.0.0.1:8000")
+		require.NoError(t, err)
+		server := &http.Server{Handler: shop(), ReadHeaderTimeout: time.Second}
+		wg.Go(func() { _ = server.Serve(ln) })
+		time.Sleep(time.Second)
+		g.Settle(ctx)
+		c := sum(g.Totals())
+		assert.True(t, c.Sent == c.OK && c.Sent > 50, "%+v", c)
+		cancel()
+		require.NoError(t, server.Close())
+		wg.Wait()
+	})
 }
 
 // What no client should see is counted: a version that falls, an old answer that does

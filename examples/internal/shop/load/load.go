@@ -4,7 +4,10 @@
 // request was due, not from when it was sent; a closed loop would hide exactly
 // the waiting that its own users suffer ("coordinated omission", Tene 2013).
 //
-// It does not retry and has no breaker. What it counts is what reaches a client.
+// Its clients are well made, and no better than that: a connection that was refused, or
+// cut before an answer, is no answer, and the request is sent again if that does no harm
+// (package retryhttp). Any answer is one, also a 503. There is no breaker, and latency
+// runs on meanwhile; how often it was sent again is counted.
 package load
 
 import (
@@ -18,6 +21,8 @@ import (
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/retry"
+	"github.com/keelson-go/keelson/retry/retryhttp"
 )
 
 // Config says what to send where.
@@ -42,6 +47,10 @@ type Config struct {
 // as broken: the shop has stopped answering, and memory is not without end.
 const maxInFlight = 2000
 
+// away is for how long a client puts up with nobody at the door: longer than a service
+// takes that is restarted, and no longer.
+const away = 2 * time.Second
+
 // maxRPS is what the generator can be set to.
 const maxRPS = 2000
 
@@ -54,6 +63,7 @@ type Generator struct {
 	bursts   chan burst
 	changed  chan struct{} // wakes Run after SetRPS: at one request in ten seconds it would notice late
 	inflight atomic.Int64
+	resent   atomic.Uint64
 	behind   atomic.Int64 // ns of the last request
 	ops      map[string]*recorder
 	history  *history
@@ -77,8 +87,19 @@ func New(c Config) *Generator {
 		config: c, bursts: make(chan burst, 1), changed: make(chan struct{}, 1), ops: map[string]*recorder{},
 		history: newHistory(c.History), customers: []*customer{{ID: 1}},
 	}
-	g.client = &http.Client{Transport: &http.Transport{
-		DialContext: c.Network.DialContext, MaxIdleConnsPerHost: 256, IdleConnTimeout: 5 * time.Second, DisableCompression: true,
+	g.client = &http.Client{Transport: &retryhttp.Transport{
+		Base: &http.Transport{
+			DialContext: c.Network.DialContext, MaxIdleConnsPerHost: 256, IdleConnTimeout: 5 * time.Second, DisableCompression: true,
+		},
+		Policy: &retry.Policy{
+			MaxAttempts: -1, MaxElapsed: away, Backoff: retry.FullJitter(25*time.Millisecond, 250*time.Millisecond),
+			OnEvent: func(_ context.Context, e retry.Event) {
+				if !e.Last {
+					g.resent.Add(1)
+				}
+			},
+		},
+		Retryable: func(_ *http.Response, err error) bool { return err != nil && retryhttp.DefaultRetryable(nil, err) },
 	}}
 	for _, op := range Operations() {
 		g.ops[op] = &recorder{}
@@ -145,6 +166,10 @@ func (g *Generator) Flush() error { return g.history.flush() }
 // Behind is how late the last request was sent. A generator that cannot keep its
 // own schedule measures itself.
 func (g *Generator) Behind() time.Duration { return time.Duration(g.behind.Load()) }
+
+// Resent is how often a request has been sent again, because its connection was refused
+// or cut, since the start.
+func (g *Generator) Resent() uint64 { return g.resent.Load() }
 
 // Totals returns the figures of every operation since the start.
 func (g *Generator) Totals() map[string]Totals {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/eventsource/cqrs"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/saga"
 )
@@ -273,7 +274,10 @@ func (s *Service) coordinate(n *wire.Node) error {
 	settings := n.Settings()
 	c, err := saga.New(store, saga.Config{
 		Name: "orders", Lease: settings.Lease, Poll: settings.Lease / 4, Grace: settings.PerTry, Logger: n.Logger(),
-		OnEvent: func(r saga.Record) { n.Tell("saga", told{r.Saga, r.Name, r}) },
+		OnEvent: func(r saga.Record) {
+			n.Tell("saga", told{r.Saga, r.Name, r})
+			n.Crash("/sagas/"+r.Step, moment(r.Kind))
+		},
 	})
 	if err != nil {
 		return err
@@ -289,6 +293,20 @@ func (s *Service) coordinate(n *wire.Node) error {
 		n.Section("sagas", s.stand)
 	}
 	return nil
+}
+
+// moment is where in a step a record stands, for crashes on purpose: before its call,
+// when that has failed, which may be behind its effect, and when its answer is known.
+func moment(kind string) string {
+	switch kind {
+	case "begin":
+		return fault.Before
+	case "fail", "undofail":
+		return fault.Effect
+	case "done", "refuse", "undone":
+		return fault.Answer
+	}
+	return ""
 }
 
 // told is a record with the names that its JSON leaves out.

@@ -3,6 +3,7 @@ package products
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -190,16 +191,7 @@ func (l *layers) many(ctx context.Context, skus []string) ([]Answer, error) {
 	}
 	front := l.front()
 	if front == nil {
-		for _, sku := range skus {
-			a, err := l.one(ctx, sku)
-			if err != nil && !errors.Is(err, cache.ErrNotFound) {
-				return nil, err
-			}
-			if err == nil {
-				out = append(out, a)
-			}
-		}
-		return out, nil
+		return l.each(ctx, skus)
 	}
 	found, err := front.GetMany(ctx, skus)
 	if err != nil && len(found) == 0 {
@@ -217,6 +209,27 @@ func (l *layers) many(ctx context.Context, skus []string) ([]Answer, error) {
 		out = append(out, a)
 	}
 	return out, err
+}
+
+// each reads several without a cache, at once, as the caches do: one after the other, a
+// list of eight would take eight times as long as an article, with any number of replicas.
+func (l *layers) each(ctx context.Context, skus []string) ([]Answer, error) {
+	answers, errs := make([]Answer, len(skus)), make([]error, len(skus))
+	var wg sync.WaitGroup
+	for i, sku := range skus {
+		wg.Go(func() { answers[i], errs[i] = l.one(ctx, sku) })
+	}
+	wg.Wait()
+	out := []Answer{}
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			out = append(out, answers[i])
+		case !errors.Is(err, cache.ErrNotFound):
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // fresh reads past all caches, and leaves what it found in them.

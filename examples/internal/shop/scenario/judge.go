@@ -130,19 +130,27 @@ func (j *judge) decide(t time.Duration, s *sample) {
 
 // sample is the shop at one moment.
 type sample struct {
+	state  any // a copy, that nobody changes
 	doc    map[string]any
 	totals map[string]load.Totals
 }
 
-// newSample takes state in the form in which clients get it, as JSON: what a
-// script can name is what GET /state shows, no more and no less.
-func newSample(state any, totals map[string]load.Totals) (*sample, error) {
-	raw, err := json.Marshal(state)
-	if err != nil {
-		return nil, err
+// document is the state in the form in which clients get it, as JSON: what a script can
+// name is what GET /state shows, no more and no less. It is made when somebody looks,
+// which is seldom: most expectations are about a short span.
+func (s *sample) document() map[string]any {
+	if s.doc != nil {
+		return s.doc
 	}
-	s := &sample{totals: totals}
-	return s, json.Unmarshal(raw, &s.doc)
+	s.doc = map[string]any{}
+	raw, err := json.Marshal(s.state)
+	if err == nil {
+		err = json.Unmarshal(raw, &s.doc)
+	}
+	if err != nil {
+		s.doc["error"] = err.Error() // no path leads anywhere, and nothing holds
+	}
+	return s.doc
 }
 
 // look returns the value at path, a number or a string, nil if there is none.
@@ -174,7 +182,7 @@ func (s *sample) look(path string, base *sample, gain bool) any {
 
 // at follows words into the document.
 func (s *sample) at(words []string) any {
-	var v any = s.doc
+	var v any = s.document()
 	for _, w := range words {
 		m, ok := v.(map[string]any)
 		if !ok {

@@ -150,9 +150,7 @@ func (r *run) loop(ctx context.Context, length time.Duration) error {
 		if last && r.settle {
 			r.shop.Settle(ctx)
 		}
-		if err := r.look(t, last); err != nil {
-			return err
-		}
+		r.look(t, last)
 		if last {
 			return nil
 		}
@@ -193,15 +191,11 @@ func (r *run) restore() {
 }
 
 // look takes a sample and shows it to every judge.
-func (r *run) look(t time.Duration, last bool) error {
-	s, err := newSample(r.shop.State(), r.shop.Totals())
-	if err != nil {
-		return err
-	}
+func (r *run) look(t time.Duration, last bool) {
+	s := &sample{state: r.shop.State(), totals: r.shop.Totals()}
 	for _, j := range r.judges {
 		j.observe(t, s, last)
 	}
-	return nil
 }
 
 func (r *run) progress(line string) {

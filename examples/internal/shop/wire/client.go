@@ -250,7 +250,11 @@ func (i *instance) try(ctx context.Context, r Request, n int) (*Response, error)
 	}
 	// Without it the transport cannot send the body again, which it would do by itself
 	// for a request that bears an Idempotency-Key: one layer retries, and that is ours.
-	req.GetBody = nil
+	// What must not be sent twice it repeats only on a connection that the callee had
+	// closed before a byte left, as a service does that stops; no other layer would.
+	if idempotent(r) {
+		req.GetBody = nil
+	}
 	if r.Header != nil { // a copy, since another try may come
 		req.Header = r.Header.Clone()
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/eventsource/messaging"
+	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/saga"
 )
 
@@ -50,6 +51,16 @@ func (n *Node) Broker() Broker {
 // between append and publish publishes when it is back.
 func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string) {
 	relay := messaging.Relay(name, q, n.Broker(), topic)
+	publish := relay.Apply
+	relay.Apply = func(ctx context.Context, b eventsource.Batch) error {
+		err := publish(ctx, b)
+		for _, e := range b.Events { // published, and where the Relay is stands nowhere yet
+			if err == nil {
+				n.Crash("/"+topic+"/"+e.Type, fault.Answer)
+			}
+		}
+		return err
+	}
 	if n.Sabotaged("no-outbox") {
 		n.hope(name, log, relay)
 		return
@@ -87,6 +98,10 @@ func (n *Node) hope(name string, log Events, relay eventsource.Projection) {
 // is delivered, and how many later ones overtake it. For the broker.
 func (n *Node) Deliver(topic string) (copies, behind int) { return n.faults.Deliver(topic) }
 
+// Crash ends this process if a fault wants that at this point of what has the path: a
+// message is /TOPIC/TYPE. Without -procs, and without such a fault, it does nothing.
+func (n *Node) Crash(path, point string) { n.faults.Crash(path, point) }
+
 // OrderEvents is the topic of a choreography: what happens to orders, key order id.
 const OrderEvents = "order-events"
 
@@ -100,7 +115,16 @@ func (n *Node) React(group string, log Events, types []string, handle messaging.
 	n.Relay(OrderEvents, log, eventsource.Query{{Types: types}}, OrderEvents)
 	broker := n.Broker()
 	sub := messaging.Subscription{Topics: []string{OrderEvents}, Group: group, Concurrency: 16, MaxAttempts: -1}
-	n.Go(group, func(ctx context.Context) error { return broker.Subscribe(ctx, sub, handle) })
+	mortal := func(ctx context.Context, d messaging.Delivery) error {
+		path := "/" + OrderEvents + "/" + TypeOf(d)
+		n.Crash(path, fault.Before)
+		err := handle(ctx, d)
+		if err == nil {
+			n.Crash(path, fault.Effect)
+		}
+		return err
+	}
+	n.Go(group, func(ctx context.Context) error { return broker.Subscribe(ctx, sub, mortal) })
 }
 
 // Reaction is the scope of what a service decides because of an event: keyed by the

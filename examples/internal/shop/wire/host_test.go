@@ -2,11 +2,13 @@ package wire_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/keelson-go/keelson/eventsource"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
@@ -57,5 +59,33 @@ func TestRequestsWaitUntilTheNodeIsReady(t *testing.T) {
 		assert.Equal(t, time.Duration(0), took)
 		client.CloseIdleConnections()
 		n.Stop(t.Context())
+	})
+}
+
+type folded int
+
+func (f folded) Folded() any { return f }
+
+// A model is as late as what it has not seen has waited, and not as long as its log was
+// at rest before that.
+func TestLagIsNotTheQuietBeforeTheEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := wire.NewNode(wire.Config{Name: "n", Settings: settings()})
+		log := eventsource.NewMemory()
+		codec := eventsource.NewCodec(map[string]int{"Counted": 0})
+		// The node does not serve, so nobody folds.
+		wire.NewModel(n, "count", log, codec, func() folded { return 0 }, func(f folded, _ eventsource.Recorded, n int) folded { return f + folded(n) })
+		lag := func() wire.Lag {
+			var lags map[string]wire.Lag
+			require.NoError(t, json.Unmarshal(n.Stats().Sections["lag"], &lags))
+			return lags["count"]
+		}
+		assert.Equal(t, wire.Lag{}, lag())
+		time.Sleep(time.Minute)
+		_, err := log.Append(t.Context(), []eventsource.Event{{Stream: "s", Type: "Counted", Data: []byte("1")}})
+		require.NoError(t, err)
+		assert.Equal(t, wire.Lag{Behind: 1}, lag())
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, wire.Lag{Behind: 1, Ms: 2000}, lag())
 	})
 }

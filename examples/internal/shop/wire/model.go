@@ -28,20 +28,21 @@ type Model[E any, S Folded] struct {
 	mu    sync.RWMutex
 	state S
 	at    eventsource.Position // of the last event in state
-	since time.Time            // when the model last had all that it knew of
+	head  eventsource.Position // the end of the log when somebody looked, and the model was behind it
+	since time.Time            // when that was
 }
 
 // Lag is how far a read model is behind its log.
 type Lag struct {
 	Behind uint64  `json:"behind"` // positions
-	Ms     float64 `json:"ms"`     // since the model last was level with the log
+	Ms     float64 `json:"ms"`     // since somebody saw events that it has not seen yet
 }
 
 // NewModel makes a read model of everything in store. Fresh is the state before the
 // first event, and evolve folds one event into the state.
 func NewModel[E any, S Folded](n *Node, name string, store Events, codec *eventsource.Codec[E], fresh func() S, evolve func(S, eventsource.Recorded, E) S) *Model[E, S] {
 	m := &Model[E, S]{
-		places: eventsource.NewMemory(), store: store, codec: codec, fresh: fresh, evolve: evolve, state: fresh(), since: time.Now(),
+		places: eventsource.NewMemory(), store: store, codec: codec, fresh: fresh, evolve: evolve, state: fresh(),
 	}
 	m.projection = eventsource.Projection{
 		Name: name, Query: eventsource.All(),
@@ -62,13 +63,6 @@ func NewModel[E any, S Folded](n *Node, name string, store Events, codec *events
 				}
 			}
 			return nil
-		},
-		OnEvent: func(p eventsource.Progress) {
-			if p.Through == p.Head {
-				m.mu.Lock()
-				m.since = time.Now()
-				m.mu.Unlock()
-			}
 		},
 	}
 	ready := n.Await(name)
@@ -113,12 +107,19 @@ func (m *Model[E, S]) place() string {
 	return strconv.FormatUint(uint64(m.at), 10)
 }
 
+// lag counts from when events were first seen that the model has not, which is at most
+// the time between two looks after they came. From when it last had all, a log at rest
+// would lend its quiet time to the next event, in the moment before that is folded.
 func (m *Model[E, S]) lag() Lag {
 	head, err := m.store.Head(context.Background()) // memory or an index: no I/O
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if err != nil || head <= m.at {
+		m.head = 0
 		return Lag{}
+	}
+	if m.head <= m.at { // what was there at the last look has been folded; this is news
+		m.head, m.since = head, time.Now()
 	}
 	return Lag{Behind: uint64(head - m.at), Ms: millis(time.Since(m.since))}
 }

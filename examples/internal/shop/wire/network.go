@@ -3,7 +3,9 @@ package wire
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"strconv"
 )
 
 // Network is how the shop listens and dials. TCP is loopback; a *Pipe keeps
@@ -17,10 +19,21 @@ type Network interface {
 // else: the shop is a demo with faults on request, nothing to offer to a LAN.
 type TCP struct{}
 
-// Listen listens on addr, whose host must be a loopback IP literal.
+// Listen listens on addr, whose host must be a loopback IP literal. Port 0 is one that
+// the system does not hand out by itself, if such a one is found: a service that is
+// started again wants its old port, and with one out of the range for outgoing
+// connections it would find it, now and then, at the end of somebody else's.
 func (TCP) Listen(addr string) (net.Listener, error) {
 	if err := CheckLoopback(addr); err != nil {
 		return nil, err
+	}
+	host, port, _ := net.SplitHostPort(addr) // checked
+	for try := 0; port == "0" && try < 20; try++ {
+		const first, behind = 20_000, 32_768 // Linux hands out from 32768 on, others from 49152
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(first+rand.IntN(behind-first))))
+		if err == nil {
+			return ln, nil
+		}
 	}
 	return net.Listen("tcp", addr)
 }

@@ -42,6 +42,7 @@ type Config struct {
 	Registry string                                // URL of the registry; empty leaves Peers as they are
 	Check    time.Duration                         // between two health checks by the registry
 	CheckFor time.Duration                         // limit of one
+	Kill     func()                                // ends this process at once, for crashes on purpose; nil ignores them
 	Logger   *slog.Logger                          // nil is silent
 }
 
@@ -87,6 +88,7 @@ func NewNode(c Config) *Node {
 	}
 	c.Logger = c.Logger.With("service", c.Name)
 	n := &Node{config: c, clients: map[string]*Client{}, faults: fault.NewSet(c.Seed), open: make(chan struct{}), stopping: make(chan struct{})}
+	n.faults.Kill = c.Kill
 	n.faults.Obey(c.Faults)
 	n.obeySwitches(c.Switches)
 	if c.Collect != "" {

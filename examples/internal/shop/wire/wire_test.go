@@ -3,6 +3,7 @@ package wire_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keelson-go/keelson/breaker"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
@@ -313,5 +315,34 @@ func TestABodyThatDoesNotArriveIsGivenUp(t *testing.T) {
 		require.NoError(t, err)
 		assert.Contains(t, string(answer), "408 Request Timeout")
 		assert.Equal(t, 3*time.Second, time.Since(begin))
+	})
+}
+
+// T27: a long outage is not followed by a recovery as long: after twenty failed probes
+// the breaker is open for as long as after the first.
+func TestTheOpenTimeDoesNotGrow(t *testing.T) {
+	var well atomic.Bool
+	answer := func(w http.ResponseWriter, _ *http.Request) {
+		if !well.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}
+	pair(t, answer, func(t *testing.T, c *wire.Client, _, _ *wire.Node) {
+		call := func() error {
+			_, err := c.Do(t.Context(), wire.Request{Method: http.MethodGet, Path: "/", Once: true})
+			return err
+		}
+		for range settings().MinCalls {
+			assert.Error(t, call())
+		}
+		assert.False(t, c.Available())
+		open := settings().OpenFor * 11 / 10 // with the breaker's jitter
+		for range 20 {
+			time.Sleep(open)
+			assert.False(t, errors.Is(call(), breaker.ErrRejected), "it is let through as a probe")
+		}
+		well.Store(true)
+		time.Sleep(open)
+		assert.NoError(t, call())
 	})
 }
