@@ -56,7 +56,7 @@ func (c *Cache[K, V]) getMany(ctx context.Context, keys []K) (map[K]V, error) {
 // misses if the call asks for the first time.
 func (c *Cache[K, V]) manyLocal(ctx context.Context, keys []K, values map[K]V, first bool) (missing []K) {
 	var seen map[K]struct{}
-	for _, key := range keys {
+	for i, key := range keys {
 		if a, ok := c.unsavedValue(key); ok {
 			values[key] = a.box.value
 			continue
@@ -74,7 +74,8 @@ func (c *Cache[K, V]) manyLocal(ctx context.Context, keys []K, values map[K]V, f
 			continue
 		}
 		if seen == nil {
-			seen, missing = make(map[K]struct{}, len(keys)), make([]K, 0, len(keys))
+			room := min(len(keys)-i, 128) // most calls miss few keys, or all of not so many
+			seen, missing = make(map[K]struct{}, room), make([]K, 0, room)
 		}
 		seen[key] = struct{}{}
 		missing = append(missing, key)

@@ -178,7 +178,7 @@ func (p *policy[K, V]) reads(e *entry[K, V]) uint64 {
 }
 
 // learn keeps sketch and climber going. The sketch is made when somebody has to
-// leave for the first time, and knows that everybody was seen once.
+// leave for the first time, and knows that everybody in main was seen once.
 func (s *shard[K, V]) learn() {
 	n := s.maxEntries
 	if n == 0 {

@@ -168,13 +168,14 @@ func (t *table[K, V]) clear(out *removed[K, V]) {
 
 // A shard is a part of the table that has its own lock and its own bound.
 type shard[K comparable, V any] struct {
-	// slots is what readers need. It has a cache line of its own, since writers
-	// change the words below all the time. The allocator puts 8 bytes in front.
+	// slots is what readers need. It shares no cache line with the words below, which
+	// writers change all the time: also where the allocator puts 8 bytes in front of
+	// all shards, as it does up to 32 KB.
 	slots atomic.Pointer[slots[K, V]]
-	_     [48]byte
+	_     [56]byte
 
-	// The line of a Set that swaps a box ends within policy. The fields that an
-	// insert writes fill three more: any line that writers change has to come from
+	// A Set that swaps a box writes one line, up to the broom's clock. The fields that
+	// an insert writes fill three more: any line that writers change has to come from
 	// the other processor every other time.
 	mu      sync.Mutex
 	flights map[K]*flight[K, V] // of the layers above
@@ -192,7 +193,7 @@ type shard[K comparable, V any] struct {
 	misses atomic.Int64
 
 	sets map[K]*setting // of the layers above
-	_    [128]byte      // up to more than 512: below, the allocator puts nothing in front
+	_    [120]byte      // a whole number of lines
 }
 
 func (s *shard[K, V]) init(c tableConfig[K, V]) {

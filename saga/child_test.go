@@ -250,7 +250,7 @@ func TestChildThatWasPurgedIsNotTakenBack(t *testing.T) {
 		e := asError(t, err)
 		assert.Equal(t, saga.Stuck, e.State)
 		assert.Equal(t, "child", e.Step)
-		assert.Contains(t, e.Error(), "purged")
+		assert.Contains(t, e.Error(), "is gone")
 		assert.Equal(t, "pack wait wait wait#undo", w.trace())
 	})
 }

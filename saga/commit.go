@@ -7,9 +7,10 @@ import (
 	"math/bits"
 	"runtime"
 	"sync"
+	"time"
 )
 
-// A commit takes at most this much.
+// A commit takes at most about this much.
 const (
 	maxWrites = 512
 	maxBytes  = 8 << 20
@@ -25,7 +26,7 @@ type committer struct {
 	mu      sync.Mutex
 	queue   []*cohort
 	leading bool
-	company bool // the last commit was shared
+	linger  bool // the last commit was slow, and somebody waited for it
 
 	commits, writes uint64
 
@@ -42,8 +43,10 @@ type pending struct {
 type cohort struct {
 	all  []*pending
 	size int
-	turn chan struct{} // closed when the commit before has ended
+	turn chan struct{} // closed when the commit before has ended; linger says that it was slow
 	done chan struct{} // closed when all have a verdict or an error
+
+	linger bool
 }
 
 // commit stores one write. An error means that its outcome is unknown, and p may be
@@ -52,9 +55,9 @@ func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
 	c.mu.Lock()
 	if !c.leading {
 		c.leading = true
-		company := c.company
+		linger := c.linger
 		c.mu.Unlock()
-		c.lead(ctx, p, nil, company)
+		c.lead(ctx, p, nil, linger)
 		return p.verdict, p.err
 	}
 	h, first := c.join(p)
@@ -62,7 +65,7 @@ func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
 	if first {
 		select {
 		case <-h.turn:
-			c.lead(ctx, p, h, true)
+			c.lead(ctx, p, h, h.linger)
 			return p.verdict, p.err
 		case <-h.done: // somebody else has led
 		}
@@ -73,11 +76,14 @@ func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
 
 // lead commits p and its cohort, which is nil for who found nobody before.
 //
-// The commit before has let others go on. What they write next is moments away, and
-// comes along: half batches in turn would wait for the disk twice.
-func (c *committer) lead(ctx context.Context, p *pending, h *cohort, company bool) {
-	if company {
+// A slow commit before has let others go on. What they write next is moments away, and
+// comes along: half batches in turn would wait for the disk twice. After a quick one,
+// of a store in memory, to get in line behind goroutines that compute costs more.
+func (c *committer) lead(ctx context.Context, p *pending, h *cohort, linger bool) {
+	if linger {
 		runtime.Gosched()
+	}
+	if linger || h != nil {
 		c.mu.Lock()
 		if h == nil && len(c.queue) > 0 {
 			h = c.queue[0]
@@ -89,6 +95,7 @@ func (c *committer) lead(ctx context.Context, p *pending, h *cohort, company boo
 		}
 		c.mu.Unlock()
 	}
+	begun := time.Now()
 	if h == nil {
 		one := [1]*pending{p}
 		c.storeAll(ctx, one[:])
@@ -96,8 +103,11 @@ func (c *committer) lead(ctx context.Context, p *pending, h *cohort, company boo
 		c.storeAll(ctx, h.all)
 		close(h.done)
 	}
-	c.pass(h)
+	c.pass(h, time.Since(begun) >= slowCommit)
 }
+
+// slowCommit and more is what disks and servers take.
+const slowCommit = 50 * time.Microsecond
 
 // join queues p, in a cohort of its own if the last one is full.
 func (c *committer) join(p *pending) (h *cohort, first bool) {
@@ -117,14 +127,15 @@ func (c *committer) join(p *pending) (h *cohort, first bool) {
 }
 
 // pass lets the next cohort go.
-func (c *committer) pass(last *cohort) {
+func (c *committer) pass(last *cohort, slow bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.company = last != nil
+	c.linger = slow && last != nil
 	if len(c.queue) == 0 {
 		c.leading, c.queue = false, nil
 		return
 	}
+	c.queue[0].linger = slow
 	close(c.queue[0].turn)
 }
 

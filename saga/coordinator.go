@@ -53,7 +53,8 @@ type Config struct {
 	// OnEvent is called after the commit of each record, in order per saga, and
 	// with kind "begin" and Seq 0 before each call; on one goroutine of Serve, with
 	// no lock held. When 4,096 events wait, more are dropped and counted. A panic in
-	// it is logged and otherwise ignored. Nil means that nobody is told.
+	// it is logged and otherwise ignored. A child that is cancelled before it began is
+	// not told of. Nil means that nobody is told.
 	OnEvent func(Record)
 
 	// Logger hears of what nobody else does: a store that fails, a lease that is

@@ -22,7 +22,8 @@ type subStep struct {
 // refused, Abandoned unknown, without a retry; while it is Stuck the parent waits.
 // An id that is taken, by a saga that no Sub has started, refuses the step, and that
 // saga is left alone. Both belong to one Coordinator, whose Keep has to outlast the
-// parent: a child that was purged cannot be taken back, and the parent is [Stuck].
+// parent. A child that was purged before cannot be taken back: the parent is [Stuck]
+// if the step is known to be done, and else the child counts as never begun.
 func Sub[S, T any](name string, child *Saga[T], in func(*S) T, out func(*S, T)) Step[S] {
 	return Step[S]{
 		Name: name,
@@ -120,7 +121,7 @@ func (s *Saga[T]) takeBack(ctx context.Context, name string, in func() T) error 
 	case err != nil && !missing:
 		return err
 	case !c.ours && isDone(ctx):
-		return Refuse(fmt.Errorf("%w: %s had completed, and was purged since: it cannot be taken back", ErrNotFound, id))
+		return Refuse(fmt.Errorf("%w: %s is gone, by Keep or Purge: whether it was taken back is not known", ErrNotFound, id))
 	case missing:
 		return s.keepOut(ctx, name, in, reason)
 	case !c.ours:

@@ -165,12 +165,15 @@ func (l *Log) take() *batch {
 	for len(l.queue) == 0 && !l.closed {
 		l.wake.Wait()
 	}
-	// Whoever is ready to enqueue comes first. On one processor nobody runs while
-	// this goroutine is in fsync, and woken by the first record it would be there
-	// before the second: each batch would hold one.
-	l.mu.Unlock()
-	runtime.Gosched()
-	l.mu.Lock()
+	// On one processor nobody runs while this goroutine is in fsync, and woken by the
+	// first record it would be there before the second: each batch would hold one. So
+	// whoever is ready to enqueue comes first. With more processors the others run
+	// meanwhile, and to get in line behind goroutines that compute would cost more.
+	if runtime.GOMAXPROCS(0) == 1 {
+		l.mu.Unlock()
+		runtime.Gosched()
+		l.mu.Lock()
+	}
 	if len(l.queue) == 0 {
 		return nil
 	}
