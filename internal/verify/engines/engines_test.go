@@ -4,9 +4,12 @@
 package engines
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -85,6 +88,7 @@ func TestRabbitMQKeepsConfirmedMessagesOverAKill(t *testing.T) {
 	ch := open()
 	_, err := ch.QueueDeclare("kept", true, false, false, false, nil)
 	require.NoError(t, err)
+	declarationIsLogged(t, server, "kept")
 	require.NoError(t, ch.Confirm(false))
 	for range 20 {
 		confirm, err := ch.PublishWithDeferredConfirmWithContext(t.Context(), "", "kept", true, false,
@@ -100,6 +104,22 @@ func TestRabbitMQKeepsConfirmedMessagesOverAKill(t *testing.T) {
 	kept, err := ch.QueueDeclarePassive("kept", true, false, false, false, nil)
 	require.NoError(t, err)
 	assert.Equal(t, 20, kept.Messages)
+}
+
+// declarationIsLogged waits for what RabbitMQ does behind its answer: it confirms
+// messages when they are on the disk, and a declaration when it is on its way there.
+func declarationIsLogged(t *testing.T, server *engine.Server, queue string) {
+	t.Helper()
+	for begun := time.Now(); time.Since(begun) < 10*time.Second; {
+		logs, err := filepath.Glob(filepath.Join(server.Dir(), "mnesia", "*", "*.[LD]*")) // LOG, DCD, DCL
+		require.NoError(t, err)
+		for _, name := range logs {
+			if text, _ := os.ReadFile(name); bytes.Contains(text, []byte(queue)) {
+				return
+			}
+		}
+	}
+	t.Fatal("no log of RabbitMQ has the declaration of ", queue)
 }
 
 // A paused server accepts and never answers: what a client's time limit is for.
