@@ -4,17 +4,13 @@
 package engines
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver "pgx"
-	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -73,53 +69,6 @@ func TestRedisKeepsAcknowledgedWritesOverAKill(t *testing.T) {
 	n, err := client.LLen(t.Context(), "kept").Result()
 	require.NoError(t, err)
 	assert.EqualValues(t, 100, n)
-}
-
-func TestRabbitMQKeepsConfirmedMessagesOverAKill(t *testing.T) {
-	server := engine.RabbitMQ(t)
-	open := func() *amqp.Channel {
-		conn, err := amqp.Dial(server.URL())
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = conn.Close() }) // the killed server's is gone already
-		ch, err := conn.Channel()
-		require.NoError(t, err)
-		return ch
-	}
-	ch := open()
-	_, err := ch.QueueDeclare("kept", true, false, false, false, nil)
-	require.NoError(t, err)
-	declarationIsLogged(t, server, "kept")
-	require.NoError(t, ch.Confirm(false))
-	for range 20 {
-		confirm, err := ch.PublishWithDeferredConfirmWithContext(t.Context(), "", "kept", true, false,
-			amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("order 1")})
-		require.NoError(t, err)
-		ok, err := confirm.WaitContext(t.Context())
-		require.NoError(t, err)
-		require.True(t, ok)
-	}
-	killAndRestart(t, server)
-
-	ch = open()
-	kept, err := ch.QueueDeclarePassive("kept", true, false, false, false, nil)
-	require.NoError(t, err)
-	assert.Equal(t, 20, kept.Messages)
-}
-
-// declarationIsLogged waits for what RabbitMQ does behind its answer: it confirms
-// messages when they are on the disk, and a declaration when it is on its way there.
-func declarationIsLogged(t *testing.T, server *engine.Server, queue string) {
-	t.Helper()
-	for begun := time.Now(); time.Since(begun) < 10*time.Second; {
-		logs, err := filepath.Glob(filepath.Join(server.Dir(), "mnesia", "*", "*.[LD]*")) // LOG, DCD, DCL
-		require.NoError(t, err)
-		for _, name := range logs {
-			if text, _ := os.ReadFile(name); bytes.Contains(text, []byte(queue)) {
-				return
-			}
-		}
-	}
-	t.Fatal("no log of RabbitMQ has the declaration of ", queue)
 }
 
 // A paused server accepts and never answers: what a client's time limit is for.
