@@ -3,7 +3,6 @@ package cache
 import (
 	"fmt"
 	"math"
-	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -321,24 +320,5 @@ func TestShards(t *testing.T) {
 			sum += tab.shards[i].maxEntries
 		}
 		assert.Equal(t, c.config.maxEntries, sum)
-	}
-}
-
-// What readers load and what a Set of a present key changes are a cache line each.
-// Arrays with pointers begin 8 bytes behind the start of one.
-func TestShardsAreLaidOutInCacheLines(t *testing.T) {
-	s := reflect.TypeFor[shard[string, string]]()
-	if s.Field(0).Type.Size() != 8 {
-		t.Skip("pointers of 4 bytes: the lines fall elsewhere")
-	}
-	assert.Equal(t, 0, int(s.Size()%64))
-	at := func(v any) int { return int(reflect.ValueOf(v).Pointer()) }
-	for _, n := range []int{1, 2, 32, 64, 128} { // from 64 on the allocator puts nothing in front
-		for i, shards := 0, make([]shard[string, string], n); i < n; i++ {
-			x := &shards[i]
-			assert.True(t, at(&x.slots)/64 < at(&x.mu)/64, "%d shards: slots at %#x, mu at %#x", n, at(&x.slots), at(&x.mu))
-			assert.Equal(t, at(&x.mu)/64, at(&x.broom.now)/64)
-			assert.True(t, at(&x.misses)/64 < (at(x)+int(s.Size()))/64, "the next shard's slots are in the line of misses")
-		}
 	}
 }
