@@ -15,8 +15,8 @@ import (
 // rows are updated, mostly in the order of ids, where epoch and seq fit and the
 // definition is the same, or inserted; records follow those that were accepted. What
 // comes back was accepted; the others are looked at one by one. After a deadlock with
-// another process it is sent again. Columns
-// travel as the text of arrays, which needs no driver's own types. The server keeps one
+// another process it is sent again. Columns travel as the text of arrays, which needs no
+// driver's own types. The server keeps one
 // plan for all sizes, made for ten rows: so w is joined to nothing but by the primary
 // key, where it would be read once for each of its rows.
 const batchStatement = `WITH w AS MATERIALIZED (
