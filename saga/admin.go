@@ -40,7 +40,7 @@ const (
 )
 
 // resolves folds a resolution.
-func (m *machine) resolves(r Record, i int, n note) error {
+func (m *machine) resolves(r *Record, i int, n note) error {
 	if n.As == nil {
 		return fmt.Errorf("saga: record %d resolves nothing", r.Seq)
 	}
@@ -51,7 +51,7 @@ func (m *machine) resolves(r Record, i int, n note) error {
 	for j := range m.steps {
 		if m.steps[j].stuck && (j == i || i < 0) {
 			m.steps[j].stuck = false
-			m.steps[j].call = wait{}
+			m.steps[j].tried = nil
 		}
 	}
 	if i < 0 {
@@ -291,10 +291,11 @@ func (c *Coordinator) alone(ctx context.Context, id string, decide func(m *machi
 	w := Write{Summary: s, Release: true}
 	rec.Seq, rec.Epoch, rec.At = s.Seq+1, s.Epoch, work.Now
 	if unknown == nil {
-		if err := m.apply(rec); err != nil {
+		if err := m.apply(&rec); err != nil {
 			return fmt.Errorf("saga: %s: %w", id, err)
 		}
-		rec.State, w.Summary, w.Read = m.state, summarize(s, m), m.read
+		m.summarize(&w.Summary)
+		rec.State, w.Read = m.state, m.read
 	} else {
 		w.Summary.State, w.Summary.Seq = rec.State, rec.Seq
 	}

@@ -3,11 +3,9 @@ package saga
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -166,94 +164,3 @@ func (p *parking) Error() string {
 
 // Retryable reports false: it is no failure.
 func (p *parking) Retryable() bool { return false }
-
-// callContext is the context of one attempt: one allocation where a step does not
-// look at Done, and what package context makes of it where it does. That one
-// carries the cause and is the parent of contexts derived from this one.
-type callContext struct {
-	values   context.Context // Serve's
-	call     Call
-	done     bool      // an Undo, of a step that is known to be done
-	deadline time.Time // zero: none
-
-	mu    sync.Mutex
-	inner context.Context
-	end   context.CancelCauseFunc
-	stop  context.CancelFunc
-	cause error // why it was ended by cancel
-}
-
-func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
-
-func (c *callContext) Done() <-chan struct{} { return c.std().Done() }
-
-func (c *callContext) Err() error {
-	c.mu.Lock()
-	inner, cause := c.inner, c.cause
-	c.mu.Unlock()
-	switch {
-	case inner != nil:
-		return inner.Err()
-	case cause != nil:
-		return context.Canceled
-	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
-		return c.std().Err() // decided once and for all
-	default:
-		return nil
-	}
-}
-
-func (c *callContext) Value(key any) any {
-	switch key {
-	case callKey{}:
-		return &c.call
-	case doneKey{}:
-		return c.done
-	}
-	return c.std().Value(key)
-}
-
-// std makes the context of package context, once.
-func (c *callContext) std() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner != nil {
-		return c.inner
-	}
-	ctx := context.WithoutCancel(c.values)
-	if !c.deadline.IsZero() {
-		ctx, c.stop = context.WithDeadline(ctx, c.deadline)
-	}
-	c.inner, c.end = context.WithCancelCause(ctx)
-	if c.cause != nil {
-		c.end(c.cause)
-	}
-	return c.inner
-}
-
-// cancel ends the context; the first cause stays.
-func (c *callContext) cancel(cause error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cause != nil {
-		return
-	}
-	c.cause = cause
-	if c.inner != nil {
-		c.end(cause)
-	}
-}
-
-// release frees what the context holds once the call has returned.
-func (c *callContext) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.end != nil {
-		c.end(errReturned)
-	}
-	if c.stop != nil {
-		c.stop()
-	}
-}
-
-var errReturned = errors.New("saga: the call has returned")

@@ -20,10 +20,20 @@ func (c *clock) set(now time.Time) {
 }
 
 func (c *clock) now() time.Time {
+	now, _ := c.both()
+	return now
+}
+
+// both is the store's time, and this process's, whose wall clock may be that of the
+// last answer: the monotonic one is quicker to read, and the one that counts.
+func (c *clock) both() (now, here time.Time) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.here.IsZero() {
-		return time.Now().UTC().Round(0)
+	store, last := c.store, c.here
+	c.mu.Unlock()
+	if last.IsZero() {
+		here = time.Now()
+		return here.UTC().Round(0), here
 	}
-	return c.store.Add(time.Since(c.here))
+	passed := time.Since(last)
+	return store.Add(passed), last.Add(passed)
 }

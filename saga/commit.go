@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/bits"
 	"runtime"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,15 +25,17 @@ const (
 // themselves as far as the store is slow.
 type committer struct {
 	store Store
+	log   *slog.Logger
 
 	mu      sync.Mutex
 	queue   []*cohort
 	leading bool
 	linger  bool // the last commit was slow, and somebody waited for it
 
-	commits, writes uint64
+	batch    []Write // of the leader, used again
+	panicked string  // likewise: how the store did last
 
-	batch []Write // of the leader, used again
+	commits, writes atomic.Uint64
 }
 
 type pending struct {
@@ -52,6 +57,12 @@ type cohort struct {
 // commit stores one write. An error means that its outcome is unknown, and p may be
 // committed again.
 func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
+	if m, ok := c.store.(*Memory); ok {
+		if m.commitOne(ctx, p); p.err == nil {
+			c.count(1)
+		}
+		return p.verdict, p.err
+	}
 	c.mu.Lock()
 	if !c.leading {
 		c.leading = true
@@ -72,6 +83,11 @@ func (c *committer) commit(ctx context.Context, p *pending) (Verdict, error) {
 	}
 	<-h.done // a leader always comes by: its store calls end with their context
 	return p.verdict, p.err
+}
+
+func (c *committer) count(writes int) {
+	c.commits.Add(1)
+	c.writes.Add(uint64(writes))
 }
 
 // lead commits p and its cohort, which is nil for who found nobody before.
@@ -96,14 +112,18 @@ func (c *committer) lead(ctx context.Context, p *pending, h *cohort, linger bool
 		c.mu.Unlock()
 	}
 	begun := time.Now()
+	defer func() { // also after a Goexit in the store: others wait
+		if h != nil {
+			close(h.done)
+		}
+		c.pass(h, time.Since(begun) >= slowCommit)
+	}()
 	if h == nil {
 		one := [1]*pending{p}
 		c.storeAll(ctx, one[:])
 	} else {
 		c.storeAll(ctx, h.all)
-		close(h.done)
 	}
-	c.pass(h, time.Since(begun) >= slowCommit)
 }
 
 // slowCommit and more is what disks and servers take.
@@ -159,18 +179,16 @@ func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
 	writes := c.batch[:0] // there is one leader, and no store keeps the slice
 	for _, p := range batch {
 		writes = append(writes, p.write)
+		p.err = errNoAnswer // unless there is one
 	}
-	verdicts, err := c.store.Commit(ctx, writes)
+	verdicts, err := c.ask(ctx, writes)
 	clear(writes)
 	c.batch = writes[:0]
 	if err == nil && len(verdicts) != len(batch) {
 		err = fmt.Errorf("saga: the store gave %d verdicts on %d writes", len(verdicts), len(batch))
 	}
 	if err == nil {
-		c.mu.Lock()
-		c.commits++
-		c.writes += uint64(len(batch))
-		c.mu.Unlock()
+		c.count(len(batch))
 		for i, p := range batch {
 			p.verdict, p.err = verdicts[i], nil
 		}
@@ -186,7 +204,25 @@ func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
 	c.halve(ctx, batch[len(batch)/2:], budget)
 }
 
-var errLeaderGone = errors.New("saga: the commit was cancelled")
+// ask commits. A panic in the store is the outcome of this commit: who leads it is
+// not who is to blame, and others wait for what comes next.
+func (c *committer) ask(ctx context.Context, writes []Write) (verdicts []Verdict, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("saga: Commit of %T panicked: %v", c.store, v)
+			if text := err.Error(); text != c.panicked { // a repeat has the same stack
+				c.panicked = text
+				c.log.Error(text, "stack", string(debug.Stack()))
+			}
+		}
+	}()
+	return c.store.Commit(ctx, writes)
+}
+
+var (
+	errLeaderGone = errors.New("saga: the commit was cancelled")
+	errNoAnswer   = errors.New("saga: Commit of the store ended its goroutine")
+)
 
 // final errors say of themselves that no repeat helps.
 func final(err error) bool {

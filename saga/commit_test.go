@@ -1,11 +1,18 @@
 package saga
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/keelson-go/keelson/internal/assert"
 )
@@ -80,5 +87,92 @@ func TestRefusedWriteFailsNobodyElse(t *testing.T) {
 		for i, id := range ids {
 			assert.Equal(t, id == "bad", errs[i] != nil, id)
 		}
+	})
+}
+
+// moody is a store that panics, or ends the goroutine, when it is told to.
+type moody struct {
+	*slow
+	exit map[string]func()
+}
+
+func (m *moody) Commit(ctx context.Context, writes []Write) ([]Verdict, error) {
+	verdicts, err := m.slow.Commit(ctx, writes)
+	for _, w := range writes {
+		if exit := m.exit[w.Summary.ID]; exit != nil {
+			exit()
+		}
+	}
+	return verdicts, err
+}
+
+// A store that panics in Commit fails that commit, with an error that names the store,
+// and one that ends the goroutine ends the leader's: neither stops the commits of others.
+func TestStoreThatPanicsWedgesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &moody{&slow{NewMemory(), make(chan struct{})}, map[string]func(){
+			"panics": func() { panic("boom") }, "exits": runtime.Goexit,
+		}}
+		var log bytes.Buffer
+		c := &committer{store: store, log: slog.New(slog.NewTextHandler(&log, nil))}
+		ids := []string{"panics", "exits", "panics", "a", "b"}
+		errs := make([]error, len(ids))
+		ended := make([]bool, len(ids))
+		for i, id := range ids {
+			go func() {
+				defer func() { ended[i] = true }()
+				_, errs[i] = c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: id}}})
+			}()
+			synctest.Wait()
+		}
+		close(store.letGo)
+		synctest.Wait()
+		assert.Equal(t, []bool{true, true, true, true, true}, ended)
+		assert.Error(t, errs[0])
+		assert.Equal(t, "saga: Commit of *saga.moody panicked: boom", errs[0].Error())
+		for _, err := range errs {
+			assert.False(t, err != nil && final(err), "it may be repeated")
+		}
+		assert.ErrorIs(t, errs[4], errNoAnswer) // of the leader that is gone
+		_, err := c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: "later"}}})
+		assert.NoError(t, err)
+		_, err = c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: "panics"}}})
+		assert.Equal(t, errs[0].Error(), err.Error())
+		assert.Equal(t, 1, strings.Count(log.String(), "(*moody).Commit"), "its stack is logged once: "+log.String())
+	})
+}
+
+// laggard is a store whose commits take time, and count.
+type laggard struct {
+	*Memory
+	took    time.Duration
+	commits int
+}
+
+func (l *laggard) Commit(ctx context.Context, writes []Write) ([]Verdict, error) {
+	time.Sleep(l.took)
+	l.commits++
+	return l.Memory.Commit(ctx, writes)
+}
+
+// Writers that shared a slow commit share the next one as well: the first of them to
+// come back lets the others catch up. They would else wait for two commits in turn.
+func TestWritersOfASlowStoreStayTogether(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that it is known who comes first
+	synctest.Test(t, func(t *testing.T) {
+		const writers, rounds = 8, 20
+		store := &laggard{Memory: NewMemory(), took: time.Millisecond}
+		c := &committer{store: store}
+		var all sync.WaitGroup
+		for w := range writers {
+			all.Go(func() {
+				for n := range rounds {
+					_, err := c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: fmt.Sprint(w, "/", n)}}})
+					assert.NoError(t, err)
+				}
+			})
+		}
+		all.Wait()
+		assert.True(t, store.commits <= rounds*3/2, fmt.Sprint(store.commits, " commits for ", rounds, " rounds"))
 	})
 }

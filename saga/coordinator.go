@@ -114,7 +114,7 @@ func New(store Store, cfg Config) (*Coordinator, error) {
 		return nil, err
 	}
 	return &Coordinator{
-		cfg: cfg, store: store, writes: committer{store: store},
+		cfg: cfg, store: store, writes: committer{store: store, log: cfg.Logger},
 		programs: map[string]map[int]*program{}, waiters: map[string][]chan *ending{},
 		strays: map[string][]*flight{},
 	}, nil
@@ -130,6 +130,7 @@ func (c *Coordinator) newOwner() string {
 // program is a definition without its type.
 type program struct {
 	g       *graph
+	layout  *layout     // of S; nil: encoding/json does it all
 	isChild atomic.Bool // some Sub starts it: its parent is told when it ends
 	decode  func(data []byte) (any, error)
 	do      func(step int, ctx context.Context, v any) error

@@ -62,6 +62,7 @@ type machine struct {
 	ended   bool            // abandoned
 	outline string          // of the definition that wrote last
 	next    json.RawMessage // what data is after the next record, where the runner knows
+	ahead   int             // see window
 
 	failed   failure  // the first, which turned the saga or got stuck
 	undoErrs []string // failures of undos, oldest first
@@ -77,10 +78,26 @@ type signal struct {
 
 type step struct {
 	status  status
-	tainted bool // an attempt may have had an effect
-	open    bool // when the saga turned its Do was running; its outcome is awaited
-	stuck   bool // its call failed for good
-	call    wait // of Do, and of Undo once the saga has turned
+	tainted bool  // an attempt may have had an effect
+	open    bool  // when the saga turned its Do was running; its outcome is awaited
+	stuck   bool  // its call failed for good
+	tried   *wait // by its call: Do, or Undo once the saga has turned. Nil: nothing yet
+}
+
+// call is where the step's call stands, to be changed.
+func (s *step) call() *wait {
+	if s.tried == nil {
+		s.tried = &wait{}
+	}
+	return s.tried
+}
+
+// stands is the same, to be read.
+func (s *step) stands() wait {
+	if s.tried == nil {
+		return wait{}
+	}
+	return *s.tried
 }
 
 // wait is where the attempts of a call stand.
@@ -117,23 +134,23 @@ func newMachine(g *graph, id string) *machine {
 // fold replays a log. An error means that this definition cannot continue it.
 func fold(g *graph, id string, log []Record) (*machine, error) {
 	m := newMachine(g, id)
-	for _, r := range log {
-		if err := m.apply(r); err != nil {
-			return m, fmt.Errorf("record %d: %w", r.Seq, err)
+	for i := range log {
+		if err := m.apply(&log[i]); err != nil {
+			return m, fmt.Errorf("record %d: %w", log[i].Seq, err)
 		}
 	}
 	return m, g.continues(m.outline, m)
 }
 
 // apply folds one record.
-func (m *machine) apply(r Record) error {
+func (m *machine) apply(r *Record) error {
 	if r.Epoch != m.epoch && m.seq > 0 {
 		m.takeover(r.Epoch)
 	}
 	m.seq, m.epoch, m.updated = r.Seq, r.Epoch, r.At
 	i := -1
 	if r.Step != "" && r.Kind != kindStuck {
-		if i = m.g.index(r.Step); i < 0 {
+		if i = m.index(r.Step); i < 0 {
 			return fmt.Errorf("saga: this version has no step %q", r.Step)
 		}
 	}
@@ -153,7 +170,7 @@ func (m *machine) apply(r Record) error {
 	return nil
 }
 
-func noteOf(r Record) (n note, err error) {
+func noteOf(r *Record) (n note, err error) {
 	if len(r.Data) > 0 {
 		if err := json.Unmarshal(r.Data, &n); err != nil {
 			return n, fmt.Errorf("saga: data of %s: %w", r.Kind, err)
@@ -162,7 +179,7 @@ func noteOf(r Record) (n note, err error) {
 	return n, nil
 }
 
-func (m *machine) change(r Record, i int, n note) (err error) {
+func (m *machine) change(r *Record, i int, n note) (err error) {
 	switch r.Kind {
 	case kindStart:
 		m.started, m.data, m.outline = r.At, r.Data, r.Key
@@ -170,7 +187,7 @@ func (m *machine) change(r Record, i int, n note) (err error) {
 		m.outline = r.Key
 	case kindDone:
 		m.steps[i].status, m.steps[i].open, m.steps[i].stuck = done, false, false
-		m.steps[i].call = wait{}
+		m.steps[i].tried = nil
 		m.pivoted = m.pivoted || m.g.nodes[i].pivot
 		err = m.merge(r.Data)
 	case kindFail:
@@ -180,9 +197,10 @@ func (m *machine) change(r Record, i int, n note) (err error) {
 	case kindPark:
 		s := &m.steps[i]
 		s.tainted = true
-		s.call.parked, s.call.signal, s.call.forever = true, n.Await, n.Always
-		s.call.wake = r.At.Add(n.Wait)
-		s.call.got, s.call.payload, s.call.timedOut = "", nil, false
+		c := s.call()
+		c.parked, c.signal, c.forever = true, n.Await, n.Always
+		c.wake = r.At.Add(n.Wait)
+		c.got, c.payload, c.timedOut = "", nil, false
 	case kindWake:
 		m.wakes(i, r.Code, r.Data)
 	case kindSignal:
@@ -200,11 +218,11 @@ func (m *machine) change(r Record, i int, n note) (err error) {
 		m.turn(failure{"", "reversed", r.Error}, nil)
 	case kindUndone:
 		m.steps[i].status, m.steps[i].stuck = undone, false
-		m.steps[i].call = wait{}
+		m.steps[i].tried = nil
 		err = m.merge(r.Data)
 	case kindUndoFail:
 		s := &m.steps[i]
-		m.attempt(&s.call, r, n)
+		m.attempt(s.call(), r, n)
 		s.stuck = n.Stuck
 		m.undoErrs = append(m.undoErrs, r.Step+": "+r.Error)
 	case kindStuck:
@@ -234,7 +252,7 @@ func codeFor(kind string) string {
 }
 
 // attempt counts a failed attempt.
-func (m *machine) attempt(w *wait, r Record, n note) {
+func (m *machine) attempt(w *wait, r *Record, n note) {
 	w.attempts = r.Attempt
 	if w.first.IsZero() {
 		w.first = r.At
@@ -243,14 +261,14 @@ func (m *machine) attempt(w *wait, r Record, n note) {
 }
 
 // fails: an attempt that may have had an effect.
-func (m *machine) fails(r Record, i int, n note) {
+func (m *machine) fails(r *Record, i int, n note) {
 	s := &m.steps[i]
 	s.tainted = true
-	m.attempt(&s.call, r, n)
+	m.attempt(s.call(), r, n)
 	switch {
 	case m.back: // its outcome was awaited
 		s.status, s.open = unknown, false
-		s.call = wait{}
+		s.tried = nil
 	case n.Stuck:
 		s.stuck = true
 		m.blame(r)
@@ -261,7 +279,7 @@ func (m *machine) fails(r Record, i int, n note) {
 }
 
 // refuses: an attempt without effect. An earlier one may have had it.
-func (m *machine) refuses(r Record, i int, n note) {
+func (m *machine) refuses(r *Record, i int, n note) {
 	s := &m.steps[i]
 	switch {
 	case n.Stuck:
@@ -279,14 +297,14 @@ func (m *machine) refuses(r Record, i int, n note) {
 	}
 }
 
-func (m *machine) blame(r Record) {
+func (m *machine) blame(r *Record) {
 	if m.failed == (failure{}) {
 		m.failed = failure{r.Step, r.Code, r.Error}
 	}
 }
 
 func (m *machine) wakes(i int, name string, payload json.RawMessage) {
-	c := &m.steps[i].call
+	c := m.steps[i].call()
 	c.parked, c.forever, c.wake, c.signal = false, false, time.Time{}, ""
 	c.got, c.payload, c.timedOut = name, payload, name == ""
 	if name == "" {
@@ -308,7 +326,7 @@ func (m *machine) turn(why failure, open []string) {
 	for i := range m.steps {
 		s := &m.steps[i]
 		s.stuck = false
-		s.call = wait{}
+		s.tried = nil
 		if s.status == idle && s.tainted {
 			s.status = unknown
 		}
@@ -347,7 +365,7 @@ func (m *machine) takeover(epoch uint64) {
 }
 
 // halts makes the saga Stuck as a whole, whatever its steps say.
-func (m *machine) halts(r Record) {
+func (m *machine) halts(r *Record) {
 	m.blame(r)
 	for i := range m.steps {
 		s := &m.steps[i]

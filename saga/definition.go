@@ -23,7 +23,8 @@ type Step[S any] struct {
 
 	// Do is required. Its result says what happened: nil is done; [Refuse] had no
 	// effect; [Await] and [Sleep] park the step; any other error, a time-out, a
-	// panic or a Goexit may have had an effect, and is retried.
+	// panic or a Goexit may have had an effect, and is retried. It must not return
+	// with its goroutine locked to a thread: other sagas run there next.
 	Do func(ctx context.Context, s *S) error
 
 	// Undo takes Do back. It must accept that nothing happened, since an attempt

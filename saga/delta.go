@@ -52,6 +52,11 @@ func (d *differ) delta(old, now []byte) []byte {
 			d.unset = append(append(d.unset, ','), f.key...)
 		}
 	}
+	return d.change()
+}
+
+// change writes what is set and unset; either begins with a comma.
+func (d *differ) change() []byte {
 	switch {
 	case len(d.set) == 0 && len(d.unset) == 0: // only the order differs
 		return nil

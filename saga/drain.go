@@ -80,6 +80,7 @@ func (s *server) leave(owner string) error {
 	s.mu.Lock()
 	s.over = true
 	s.mu.Unlock()
+	close(s.closed)
 	if len(left) == 0 {
 		s.wg.Wait()
 	}

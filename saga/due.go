@@ -29,11 +29,12 @@ func (m *machine) due(now time.Time, running flights, a *agenda) {
 	if m.back && m.doing(running) {
 		return // no Undo before every Do has returned
 	}
-	for i := range m.steps {
+	from, to := m.window()
+	for i := from; i < to; i++ {
 		if running.has(i) || !m.ready(i) && !m.undoable(i) {
 			continue
 		}
-		switch c := &m.steps[i].call; {
+		switch c := m.steps[i].stands(); {
 		case c.parked && m.has(c.signal):
 			a.signals = append(a.signals, i)
 		case c.parked && c.forever:

@@ -1,5 +1,7 @@
 package saga
 
+import "time"
+
 // maxEvents wait for OnEvent; sagas do not.
 const maxEvents = 4096
 
@@ -54,6 +56,16 @@ func (s *server) onEvent(r Record) {
 		}
 	}()
 	s.cfg.OnEvent(r)
+}
+
+func (r *run) tellAll(w *Write, at time.Time) {
+	if r.events == nil {
+		return
+	}
+	for _, rec := range w.Records {
+		rec.At = at
+		r.tell(w.Summary, rec)
+	}
 }
 
 // tell queues an event for OnEvent.

@@ -212,9 +212,9 @@ func ExampleSaga_Reverse() {
 	defer stop()
 	ctx := context.Background()
 	_, err := s.Run(ctx, "trip-1", trip{})
-	fmt.Println(err, s.Reverse(ctx, "trip-1", "ill"))
-	_, err = s.Wait(ctx, "trip-1")
-	fmt.Println(errors.Is(err, saga.ErrCompensated))
+	reversed := s.Reverse(ctx, "trip-1", "ill")
+	_, ended := s.Wait(ctx, "trip-1")
+	fmt.Println(err, reversed, errors.Is(ended, saga.ErrCompensated))
 	for sum, err := range c.List(ctx, saga.Filter{States: []saga.State{saga.Compensated}}) {
 		fmt.Println(sum.ID, sum.State, err)
 	}
@@ -223,9 +223,8 @@ func ExampleSaga_Reverse() {
 	}
 	// Output:
 	// hotel
-	// <nil> <nil>
 	// cancel hotel
-	// true
+	// <nil> <nil> true
 	// trip-1 compensated <nil>
 	// 1 start  <nil>
 	// 2 done hotel <nil>

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// flight is one call under way, and its context: one allocation.
+// flight is one call under way.
 type flight struct {
-	callContext
+	*callContext
 	step  int
 	undo  bool
 	value any
-	base  []byte // S as the call found it
+	base  side   // S as the call found it
 	seq   uint64 // and when
 	ended time.Time
 	cut   bool // by a drain
@@ -32,19 +32,25 @@ func (all flights) has(step int) bool {
 	return false
 }
 
-// flight begins a call: its context, and S as it is now.
-func (r *run) flight(step int) *flight {
+// takeOff begins a call: its context, and S as it is now.
+func (r *run) takeOff(step int, now time.Time) *flight {
 	n := &r.p.g.nodes[step]
-	c := &r.m.steps[step].call
-	f := r.nextFlight()
-	f.step, f.undo, f.base, f.seq = step, r.m.back, r.m.data, r.m.seq
+	c := r.m.steps[step].stands()
+	f := r.hangar
+	if r.hangar = nil; f == nil {
+		f = &flight{}
+	}
+	*f = flight{callContext: r.nextContext(), step: step, undo: r.m.back, seq: r.m.seq}
+	if f.base.data = r.m.data; r.p.g.chain && r.known != nil { // parallel steps merge
+		f.base = *r.known
+	}
 	f.values, f.done = r.base, r.m.back && r.m.steps[step].status == done
 	f.call = Call{
 		Saga: r.id, Step: n.name, Undo: r.m.back, Attempt: c.attempts + 1, Epoch: r.m.epoch,
 		Signal: c.got, Payload: c.payload, TimedOut: c.timedOut,
 	}
 	if n.timeout > 0 {
-		f.deadline = time.Now().Add(n.timeout)
+		f.deadline = now.Add(n.timeout)
 	}
 	// A chain works on one S; it is decoded anew after a failure, whose traces must
 	// be gone. Parallel steps have one each.
@@ -56,19 +62,18 @@ func (r *run) flight(step int) *flight {
 	return f
 }
 
-// nextFlight takes a flight from a block that serves the next steps: contexts may be
-// kept by those who got them, so none is used twice.
-func (r *run) nextFlight() *flight {
-	if len(r.hangar) == 0 {
+// nextContext takes one from a block that serves the next steps.
+func (r *run) nextContext() *callContext {
+	if len(r.contexts) == 0 {
 		n := 1
 		if r.m.state == Running && !r.m.back {
 			n = min(len(r.m.steps), 16)
 		}
-		r.hangar = make([]flight, n)
+		r.contexts = make([]callContext, n)
 	}
-	f := &r.hangar[0]
-	r.hangar = r.hangar[1:]
-	return f
+	c := &r.contexts[0]
+	r.contexts = r.contexts[1:]
+	return c
 }
 
 // fly makes the call. It does not return if the call ends its goroutine; the saga
@@ -110,8 +115,8 @@ func (r *run) goOn(f *flight) {
 // report is what came out of a call. All of the user's code is asked while the call
 // still counts as running, where a panic is an outcome: methods of S and of errors.
 type report struct {
-	did    bool   // Do or Undo returned nil
-	now    []byte // S, encoded
+	did    bool  // Do or Undo returned nil
+	now    *side // S, encoded
 	failed *finding
 }
 
@@ -127,18 +132,18 @@ type finding struct {
 func (r *run) try(f *flight) {
 	var err error
 	if f.value == nil {
-		if f.value, err = r.p.decode(f.base); err != nil {
+		if f.value, err = r.p.decode(f.base.data); err != nil {
 			f.failed = findingOf(fmt.Errorf("saga: the state does not decode: %w", err))
 			return
 		}
 	}
 	if f.undo {
-		err = r.p.undo(f.step, f, f.value)
+		err = r.p.undo(f.step, f.callContext, f.value)
 	} else {
-		err = r.p.do(f.step, f, f.value)
+		err = r.p.do(f.step, f.callContext, f.value)
 	}
 	if f.did = err == nil; f.did {
-		if f.now, err = r.scratch.encode(f.value, r.p.g.chain); err != nil {
+		if f.now, err = r.scratch.encode(r.p, f.value); err != nil {
 			err = fmt.Errorf("saga: the state does not encode: %w", err)
 		}
 	}

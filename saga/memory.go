@@ -68,6 +68,18 @@ func (m *Memory) Commit(ctx context.Context, writes []Write) ([]Verdict, error) 
 	return verdicts, nil
 }
 
+// commitOne is Commit of one write, for the committer: what is stored at once needs
+// nobody to share it with.
+func (m *Memory) commitOne(ctx context.Context, p *pending) {
+	if p.err = ctx.Err(); p.err != nil {
+		p.err = context.Cause(ctx)
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.verdict = m.commit(&p.write, time.Now().UTC().Round(0))
+}
+
 func (m *Memory) commit(w *Write, now time.Time) Verdict {
 	h := m.sagas[w.Summary.ID]
 	if w.Summary.Epoch == 0 {
@@ -80,7 +92,6 @@ func (m *Memory) commit(w *Write, now time.Time) Verdict {
 	switch {
 	case h.Epoch == w.Summary.Epoch && follows(h.Seq, w.Records):
 		m.store(h, w, now)
-		v.Mail = h.Mail
 	case !holds(h.log.records("", ""), w.Records):
 		v.Err = ErrFenced
 	}
@@ -105,6 +116,7 @@ func (m *Memory) create(h *held, w *Write, now time.Time) Verdict {
 		h.Owner = w.Summary.Owner
 	}
 	m.store(h, w, now)
+	m.place(h)
 	return Verdict{At: now}
 }
 
@@ -112,20 +124,25 @@ func (m *Memory) create(h *held, w *Write, now time.Time) Verdict {
 // write says; nobody does if the writer's lease ran out and the saga was not
 // claimed since.
 func (m *Memory) store(h *held, w *Write, now time.Time) {
-	s := w.Summary
-	s.Epoch, s.Mail, s.Claims, s.Started, s.Updated = h.Epoch, h.Mail, 0, h.Started, now
-	s.Owner = h.Owner
-	for _, r := range w.Records {
-		r.At = now
-		h.log = h.log.add(&r)
-		s.Seq = r.Seq
+	seq := h.Seq
+	for i := range w.Records {
+		r := &w.Records[i]
+		h.log = h.log.add(r, now)
+		seq = r.Seq
 	}
-	if len(w.Records) == 0 {
-		s.Seq = h.Seq
+	stays := !w.Release && h.Owner != "" && len(h.mail) == 0
+	if !stays {
+		m.leave(h)
+		h.mail = slices.DeleteFunc(h.mail, func(r Record) bool { return r.Seq <= w.Read })
 	}
-	m.leave(h)
-	h.mail = slices.DeleteFunc(h.mail, func(r Record) bool { return r.Seq <= w.Read })
-	s.WakeAt = time.Time{}
+	was := h.Summary
+	h.Summary = w.Summary
+	s := &h.Summary
+	s.Epoch, s.Mail, s.Claims, s.Started, s.Updated = was.Epoch, was.Mail, 0, was.Started, now
+	s.Owner, s.Seq, s.WakeAt = was.Owner, seq, time.Time{}
+	if stays {
+		return // where it is, as a saga without messages
+	}
 	if w.Release {
 		s.Owner = ""
 		if !s.State.Ended() {
@@ -139,7 +156,6 @@ func (m *Memory) store(h *held, w *Write, now time.Time) {
 	case w.WakeIn >= 0:
 		s.WakeAt = now.Add(w.WakeIn)
 	}
-	h.Summary = s
 	m.place(h)
 }
 

@@ -10,12 +10,12 @@ import (
 // slice of them takes. Seq and epoch count from 1, so that most numbers are one byte.
 type packed []byte
 
-func (p packed) add(r *Record) packed {
+func (p packed) add(r *Record, at time.Time) packed {
 	p = binary.AppendUvarint(p, r.Seq)
 	p = binary.AppendUvarint(p, r.Epoch)
 	p = binary.AppendUvarint(p, uint64(r.Attempt))
 	p = binary.AppendUvarint(p, uint64(r.State))
-	p = binary.AppendVarint(p, r.At.UnixNano())
+	p = binary.AppendVarint(p, at.UnixNano())
 	for _, text := range [...]string{r.Kind, r.Step, r.Code, r.Error, r.Key} {
 		p = append(binary.AppendUvarint(p, uint64(len(text))), text...)
 	}

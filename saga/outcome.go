@@ -64,7 +64,7 @@ func (r *run) failure(rec Record, n *node, f *flight, d *finding, now time.Time)
 	} else if r.m.back {
 		return rec // its outcome is all that counts
 	}
-	c := &r.m.steps[f.step].call
+	c := r.m.steps[f.step].stands()
 	since := time.Duration(0)
 	if !c.first.IsZero() {
 		since = now.Sub(c.first)
@@ -89,14 +89,14 @@ func (r *run) failure(rec Record, n *node, f *flight, d *finding, now time.Time)
 // result returns what a call changed.
 func (r *run) result(f *flight) ([]byte, error) {
 	differ := differs.Get().(*differ)
-	d := r.keep(differ.delta(f.base, f.now))
+	d := r.keep(r.p.delta(differ, &f.base, f.now))
 	differs.Put(differ)
 	if len(d) > maxDelta {
 		r.scratch.discard(r.p.g.chain)
 		return nil, fmt.Errorf("saga: the call changed %d bytes of the state: at most %d", len(d), maxDelta)
 	}
 	if r.p.g.chain {
-		r.m.next, r.value = f.now, f.value
+		r.m.next, r.known, r.value = f.now.data, f.now, f.value
 		return d, nil
 	}
 	return d, r.clash(f, d)

@@ -3,6 +3,7 @@ package saga_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keelson-go/keelson/internal/assert"
@@ -49,6 +50,55 @@ func TestParallelChangesOfDifferentFieldsMerge(t *testing.T) {
 		got, err := s.Run(t.Context(), "1", state{Trail: []string{"in"}})
 		require.NoError(t, err)
 		assert.Equal(t, state{N: 1, Trail: []string{"in", "two"}}, got)
+	})
+}
+
+// What a step finds is what all before it have left, in a graph as in a chain, and what
+// Run returns is what the last of them has left: also where S is so plain that a chain
+// does without encoding it.
+func TestGraphHandsOnTheState(t *testing.T) {
+	type plain struct{ A, B, C, D int }
+	inBubble(t, func(t *testing.T) {
+		b := serve(t, saga.NewMemory(), saga.Config{})
+		synctest.Wait() // it serves: the saga begins here, and is not loaded
+		do := func(name string, after []string, fn func(s *plain)) saga.Step[plain] {
+			return saga.Step[plain]{Name: name, After: after, Do: func(_ context.Context, s *plain) error { fn(s); return nil }}
+		}
+		s := register(t, b.c, saga.Definition[plain]{Name: "graph", Steps: []saga.Step[plain]{
+			do("a", nil, func(s *plain) { s.A++ }),
+			do("b", []string{"a"}, func(s *plain) { s.B = s.A + 1 }),
+			do("c", []string{"a"}, func(s *plain) { s.C = s.A + 2 }),
+			do("d", []string{"b", "c"}, func(s *plain) { s.D = s.B + s.C }),
+		}})
+		got, err := s.Run(t.Context(), "1", plain{A: 1})
+		require.NoError(t, err)
+		assert.Equal(t, plain{2, 3, 4, 7}, got)
+		stored, _, err := s.Get(t.Context(), "1")
+		require.NoError(t, err)
+		assert.Equal(t, got, stored)
+	})
+}
+
+// The same where S is not plain, and the graph begins in two places.
+func TestGraphMergesTheState(t *testing.T) {
+	type mixed struct {
+		A, B, C int
+		List    []int
+	}
+	inBubble(t, func(t *testing.T) {
+		b := serve(t, saga.NewMemory(), saga.Config{})
+		synctest.Wait()
+		do := func(name string, after []string, fn func(s *mixed)) saga.Step[mixed] {
+			return saga.Step[mixed]{Name: name, After: after, Do: func(_ context.Context, s *mixed) error { fn(s); return nil }}
+		}
+		s := register(t, b.c, saga.Definition[mixed]{Name: "graph", Steps: []saga.Step[mixed]{
+			do("a", []string{}, func(s *mixed) { s.A = 1 }),
+			do("b", []string{}, func(s *mixed) { s.B = 2 }),
+			do("c", []string{"a", "b"}, func(s *mixed) { s.C, s.List = s.A+s.B, append(s.List, 4) }),
+		}})
+		got, err := s.Run(t.Context(), "1", mixed{List: []int{3}})
+		require.NoError(t, err)
+		assert.Equal(t, mixed{1, 2, 3, []int{3, 4}}, got)
 	})
 }
 

@@ -2,4 +2,5 @@
 
 package saga_test
 
-const allocationsOf10 = 30
+// allocationsOf10 is below the ceiling of 30: it is 17, and one is amortized.
+const allocationsOf10 = 20

@@ -38,8 +38,8 @@ func (r *run) readMail() bool {
 }
 
 // write folds what was noted into records and prepares the write that stores them,
-// in pending; false if there is nothing to store. A write that leaves nothing to do soon also
-// gives the saga up.
+// in pending; false if there is nothing to store. A write that leaves nothing to do
+// soon also gives the saga up.
 func (r *run) write() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,6 +59,7 @@ func (r *run) write() bool {
 		f := r.landed[0]
 		r.landed = r.landed[1:] // first, since the others count as running for it
 		r.recordOutcome(&b, f, now)
+		r.hangar = f
 	}
 	clear(landed)
 	r.landed = landed[:0]
@@ -69,6 +70,7 @@ func (r *run) write() bool {
 	}
 	if r.m.seq >= maxRecords && !r.m.state.Ended() && r.m.state != Stuck {
 		r.record(&b, now, Record{Kind: kindStuck, Step: r.m.first(), Code: "history", Error: fmt.Sprintf("the log has %d records", r.m.seq)})
+		r.m.due(now, r.flights, &r.agenda)
 	}
 	release, wakeIn := r.release(now)
 	r.batch = b
@@ -82,7 +84,9 @@ func (r *run) write() bool {
 		}
 		r.flights = nil
 	}
-	r.pending = pending{write: Write{Summary: summarize(r.sum, r.m), Records: b, Read: r.m.read, Release: release, WakeIn: wakeIn}}
+	w := &r.pending.write
+	r.m.summarize(&w.Summary)
+	w.Records, w.Read, w.Release, w.WakeIn = b, r.m.read, release, wakeIn
 	return true
 }
 
@@ -94,7 +98,7 @@ type batch []Record
 // record numbers a record and folds it.
 func (r *run) record(b *batch, now time.Time, rec Record) {
 	rec.Seq, rec.Epoch, rec.At = r.m.seq+1, r.m.epoch, now
-	if err := r.m.apply(rec); err != nil {
+	if err := r.m.apply(&rec); err != nil {
 		panic(fmt.Sprintf("saga: its own record does not fold: %v", err)) // a bug of this package
 	}
 	rec.State = r.m.state
@@ -128,7 +132,7 @@ func (r *run) mayStillTurn() bool {
 		return false
 	}
 	s := &m.steps[m.g.pivot]
-	return !r.begun && !s.tainted && s.call.attempts == 0 && !s.stuck
+	return !r.begun && !s.tainted && s.stands().attempts == 0 && !s.stuck
 }
 
 // turning is the note of a record that turns the saga: whose Do is running, but
@@ -182,7 +186,8 @@ func (r *run) recordHung(b *batch, now time.Time) {
 	}
 }
 
-// recordDue logs what time and signals have brought about.
+// recordDue logs what time and signals have brought about, and leaves in the agenda
+// what there is to do then.
 func (r *run) recordDue(b *batch, now time.Time) {
 	for {
 		a := &r.agenda
@@ -192,7 +197,7 @@ func (r *run) recordDue(b *batch, now time.Time) {
 			r.record(b, now, Record{Kind: kindDeadline, Error: fmt.Sprintf("not done within %v", r.p.g.deadline), Data: encodeNote(note{Turn: true, Open: r.open(-1)})})
 		case len(a.signals) > 0:
 			i := a.signals[0]
-			s := r.m.oldest(r.m.steps[i].call.signal)
+			s := r.m.oldest(r.m.steps[i].stands().signal)
 			r.record(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[i].name, Code: s.name, Data: s.payload})
 		case len(a.woken) > 0:
 			r.record(b, now, Record{Kind: kindWake, Step: r.p.g.nodes[a.woken[0]].name})
@@ -210,8 +215,7 @@ func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
 	if len(r.flights) > 0 || r.mailbox {
 		return false, 0
 	}
-	a := &r.agenda
-	r.m.due(now, r.flights, a)
+	a := &r.agenda // as recordDue left it
 	switch {
 	case len(a.calls) > 0:
 		return r.leaving, 0
@@ -225,14 +229,13 @@ func (r *run) release(now time.Time) (release bool, wakeIn time.Duration) {
 	}
 }
 
-// summarize is the header as the machine stands.
-func summarize(s Summary, m *machine) Summary {
+// summarize writes the header as the machine stands.
+func (m *machine) summarize(s *Summary) {
 	s.Name, s.Version, s.Shape = m.g.name, m.g.version, m.g.shape
-	s.State, s.Step, s.Code, s.Cause, s.Pivoted = m.state, m.first(), m.failed.code, m.failed.cause, m.pivoted
-	s.Attempt = 0
-	if i := m.g.index(s.Step); i >= 0 {
-		s.Attempt = m.steps[i].call.attempts
+	s.State, s.Code, s.Cause, s.Pivoted = m.state, m.failed.code, m.failed.cause, m.pivoted
+	s.Step, s.Attempt = "", 0
+	if i := m.firstStep(); i >= 0 {
+		s.Step, s.Attempt = m.g.nodes[i].name, m.steps[i].stands().attempts
 	}
 	s.Epoch, s.Seq = m.epoch, m.seq
-	return s
 }

@@ -21,12 +21,10 @@ type run struct {
 	ctx   context.Context // of store calls; ends with the lease
 
 	mu      sync.Mutex
-	sum     Summary
 	p       *program
 	m       *machine // nil until loaded
 	value   any      // the chain's S; nil: to be decoded
 	flights flights
-	hangar  []flight // not used yet
 	landed  []*flight
 	begun   bool     // the pivot's Do was called here
 	mailbox bool     // unread mail is waiting
@@ -76,7 +74,8 @@ func (r *run) load() {
 	default:
 		m.takeover(s.Epoch)
 		r.mu.Lock()
-		r.sum, r.p, r.m, r.mailbox = s, p, m, len(mail) > 0 || r.mailbox
+		r.pending.write.Summary = s
+		r.p, r.m, r.mailbox = p, m, len(mail) > 0 || r.mailbox
 		r.driving = true
 		r.mu.Unlock()
 		r.drive()
@@ -111,22 +110,16 @@ func (r *run) halt(s Summary, code, text string) {
 }
 
 // begin starts a saga that this process created.
-func (r *run) begin(p *program, m *machine, s Summary) {
+func (r *run) begin(p *program, m *machine) {
 	r.mu.Lock()
 	if r.gone {
 		r.mu.Unlock()
 		return
 	}
-	r.sum, r.p, r.m = s, p, m
+	r.p, r.m = p, m
 	r.driving = true
 	r.mu.Unlock()
-	r.wg.Add(1) // wg.Go would allocate twice
-	go r.driveOn()
-}
-
-func (r *run) driveOn() {
-	defer r.wg.Done()
-	r.drive()
+	r.employ(r)
 }
 
 // note changes something under mu and drives, unless somebody does already.
@@ -203,11 +196,8 @@ func (r *run) drive() {
 		if !r.readMail() {
 			return
 		}
-		if r.write() {
-			if !r.save() {
-				return
-			}
-			continue
+		if r.write() && !r.save() {
+			return
 		}
 		last, again := r.launch()
 		if again {
@@ -255,17 +245,17 @@ func (r *run) save() bool {
 	state := r.m.state
 	isChild := r.p.isChild.Load()
 	r.mu.Unlock()
-	for _, rec := range w.Records {
-		rec.At = v.At
-		r.tell(w.Summary, rec)
-	}
+	r.tellAll(w, v.At)
 	if !w.Release {
 		return true
 	}
 	r.count(state)
 	r.unload()
 	if state.Ended() || state == Stuck {
-		r.ending = ending{r.m, w.Summary}
+		r.ending = ending{m: r.m, sum: w.Summary}
+		if r.p.g.chain && r.known != nil && r.known.copied {
+			r.ending.value = r.value
+		}
 		r.ended(isChild, &r.ending)
 	}
 	return false
@@ -319,8 +309,11 @@ func (r *run) launch() (last *flight, again bool) {
 	if len(r.landed) > 0 || r.mailbox || r.leaving != r.left {
 		return nil, true
 	}
-	a := &r.agenda
-	r.m.due(r.clock.now(), r.flights, a)
+	a := &r.agenda // as write left it: only time has passed, for nothing between may change the machine
+	now, here := r.clock.both()
+	if !a.next.IsZero() && !now.Before(a.next) {
+		r.m.due(now, r.flights, a)
+	}
 	if a.deadline || len(a.woken)+len(a.signals) > 0 {
 		return nil, true // time has passed since the write
 	}
@@ -328,7 +321,7 @@ func (r *run) launch() (last *flight, again bool) {
 		a.calls = a.calls[:0]
 	}
 	for i, step := range a.calls {
-		f := r.flight(step)
+		f := r.takeOff(step, here)
 		if i == len(a.calls)-1 {
 			last = f
 			break
@@ -339,7 +332,7 @@ func (r *run) launch() (last *flight, again bool) {
 			}
 		})
 	}
-	r.arm(a.next)
+	r.arm(a.next, now, here)
 	r.driving = false
 	return last, false
 }
@@ -348,8 +341,7 @@ func (r *run) launch() (last *flight, again bool) {
 // deadline, or a call that may have to be given up. A timer that is set earlier
 // does: it will find nothing and be set anew, which spares a chain of quick calls
 // a timer each.
-func (r *run) arm(next time.Time) {
-	now := time.Now()
+func (r *run) arm(next, now, here time.Time) {
 	var at time.Time
 	earliest := func(t time.Time) {
 		if at.IsZero() || t.Before(at) {
@@ -357,18 +349,18 @@ func (r *run) arm(next time.Time) {
 		}
 	}
 	if !next.IsZero() {
-		earliest(now.Add(next.Sub(r.clock.now())))
+		earliest(here.Add(next.Sub(now)))
 	}
 	for _, f := range r.flights {
 		if end := r.giveUp(f); !end.IsZero() {
 			earliest(end)
 		}
 	}
-	if at.IsZero() || !r.armed.IsZero() && !at.Before(r.armed) && now.Before(r.armed) {
+	if at.IsZero() || !r.armed.IsZero() && !at.Before(r.armed) && here.Before(r.armed) {
 		return
 	}
 	r.armed = at
-	wait := max(at.Sub(now), 0)
+	wait := max(at.Sub(here), 0)
 	if r.timer == nil {
 		r.timer = time.AfterFunc(wait, r.tick)
 	} else {

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 )
 
@@ -28,7 +30,7 @@ func Register[S any](c *Coordinator, d Definition[S]) (*Saga[S], error) {
 	}
 	steps := append([]Step[S](nil), d.Steps...)
 	p := &program{
-		g: g,
+		g: g, layout: layoutOf(reflect.TypeFor[S]()),
 		decode: func(data []byte) (any, error) {
 			s := new(S)
 			return s, json.Unmarshal(data, s)
@@ -56,24 +58,41 @@ func (s *Saga[S]) Shape() string { return s.p.g.shape }
 // is nil in every state, so Start may be repeated; with other input it is
 // [ErrConflict]. While the store fails, Start goes on trying until ctx ends.
 func (s *Saga[S]) Start(ctx context.Context, id string, in S) error {
-	w, err := s.Prepare(id, in)
+	r, err := s.draft(id, &in)
 	if err == nil {
-		_, err = s.start(ctx, w)
+		_, err = s.start(ctx, r)
 	}
 	return err
 }
 
-// start creates the saga of w and tells whether it is new.
-func (s *Saga[S]) start(ctx context.Context, w Write) (fresh bool, err error) {
-	srv := s.c.serving()
-	if srv != nil {
-		r := &run{server: srv, id: w.Summary.ID}
-		r.furnish()
-		if srv.add(r, true) {
-			return s.startHere(ctx, r, w)
+// draft is a saga that is not yet created. Nobody else has in.
+func (s *Saga[S]) draft(id string, in *S) (*run, error) {
+	r := &run{id: id}
+	r.furnish()
+	w := &r.pending.write
+	w.Records = r.batch
+	at, err := s.prepare(w, id, in, r.roomFor(s.p))
+	if err != nil {
+		return nil, err
+	}
+	if s.p.g.chain {
+		r.begins(at)
+		if at.copied {
+			r.value = in
 		}
 	}
-	v, err := s.c.create(ctx, &pending{write: w})
+	return r, nil
+}
+
+// start creates the saga of a draft and tells whether it is new.
+func (s *Saga[S]) start(ctx context.Context, r *run) (fresh bool, err error) {
+	if ctx.Err() != nil { // nothing was asked: there is nothing to look for
+		return false, fmt.Errorf("saga: start of %s: %w", r.id, context.Cause(ctx))
+	}
+	if r.server = s.c.serving(); r.server != nil && r.server.add(r, true) {
+		return s.startHere(ctx, r)
+	}
+	v, err := s.c.create(ctx, &r.pending)
 	if err == nil && v.Found == nil {
 		s.c.totals.started.Add(1)
 		s.c.nudge()
@@ -82,72 +101,58 @@ func (s *Saga[S]) start(ctx context.Context, w Write) (fresh bool, err error) {
 }
 
 // startHere creates the saga as this process's own, so that nobody has to claim it.
-func (s *Saga[S]) startHere(ctx context.Context, r *run, w Write) (fresh bool, err error) {
+func (s *Saga[S]) startHere(ctx context.Context, r *run) (fresh bool, err error) {
+	w := &r.pending.write
 	w.Summary.Owner, w.Release, w.Records[0].Epoch = r.owner, false, 1
-	r.pending.write = w
 	v, err := s.c.create(ctx, &r.pending)
 	mine := err == nil && (v.Found == nil || v.Found.Owner == r.owner && v.Found.Epoch == 1 && v.Found.Seq == 1)
 	if !mine {
 		if err != nil && !errors.Is(err, ErrConflict) {
-			want := w.Summary.Fingerprint // or all of w would move to the heap
-			r.spawn(func() { r.adoptLost(want) })
-		} else {
-			r.unload()
+			r.miss(r.id, r.owner, w.Summary.Fingerprint) // before its place is free
 		}
+		r.unload()
 		return false, err
 	}
 	s.c.totals.started.Add(1)
 	m := &r.own
 	*m = machine{g: s.p.g, id: r.id, steps: make([]step, len(s.p.g.nodes))}
-	w.Records[0].At = v.At
-	if err := m.apply(w.Records[0]); err != nil {
+	if err := m.apply(&w.Records[0]); err != nil {
 		panic(err) // a start record always folds
 	}
-	r.tell(w.Summary, w.Records[0])
+	r.tellAll(w, v.At)
+	m.started, m.updated = v.At, v.At
 	w.Summary.Epoch = 1
-	r.begin(s.p, m, w.Summary)
+	r.begin(s.p, m)
 	return true, nil
-}
-
-// adoptLost: Start gave up without knowing whether the saga exists. If it does, it
-// belongs to this process, and nobody else would run it.
-func (r *run) adoptLost(fingerprint string) {
-	for range 2 { // a commit may still be on its way
-		s, _, _, err := r.read()
-		if err == nil && s.Owner == r.owner && s.Epoch == 1 && s.Fingerprint == fingerprint {
-			r.load()
-			return
-		}
-		if err == nil || !errors.Is(err, ErrNotFound) || sleep(r.ctx, r.cfg.Poll) != nil {
-			break
-		}
-	}
-	r.unload()
 }
 
 // Prepare returns the write that creates the saga, for a store that can make it
 // part of its own transaction.
-func (s *Saga[S]) Prepare(id string, in S) (Write, error) {
+func (s *Saga[S]) Prepare(id string, in S) (w Write, err error) {
+	if _, err := s.prepare(&w, id, &in, side{}); err != nil {
+		return Write{}, err
+	}
+	return w, nil
+}
+
+func (s *Saga[S]) prepare(w *Write, id string, in *S, room side) (at side, err error) {
 	if !validID(id) {
-		return Write{}, fmt.Errorf("saga: id is %.80q: want 1 to 255 printable ASCII characters without space", id)
+		return at, fmt.Errorf("saga: id is %.80q: want 1 to 255 printable ASCII characters without space", id)
 	}
-	data, err := json.Marshal(&in)
-	if err != nil {
-		return Write{}, fmt.Errorf("saga: the input of %s does not encode: %w", id, err)
+	if at, err = s.p.encode(room, in); err != nil {
+		return at, fmt.Errorf("saga: the input of %s does not encode: %w", id, err)
 	}
-	if len(data) > maxDelta {
-		return Write{}, fmt.Errorf("saga: the input of %s has %d bytes: want at most %d", id, len(data), maxDelta)
+	if len(at.data) > maxDelta {
+		return at, fmt.Errorf("saga: the input of %s has %d bytes: want at most %d", id, len(at.data), maxDelta)
 	}
 	g := s.p.g
-	rec := Record{Kind: kindStart, Key: g.words, Seq: 1, Data: data, State: Running}
-	return Write{
-		Summary: Summary{
-			ID: id, Name: g.name, Version: g.version, Shape: g.shape, Fingerprint: fingerprint(g.name, data),
-			State: Running, Step: g.first, Seq: 1,
-		},
-		Records: []Record{rec},
-		Release: true,
-	}, nil
+	w.Summary = Summary{
+		ID: id, Name: g.name, Version: g.version, Shape: g.shape, Fingerprint: fingerprint(g.name, at.data),
+		State: Running, Step: g.first, Seq: 1,
+	}
+	w.Records = append(w.Records, Record{Kind: kindStart, Key: g.words, Seq: 1, Data: slices.Clip(at.data), State: Running})
+	w.Release = true
+	return at, nil
 }
 
 func fingerprint(name string, input []byte) string {
@@ -199,11 +204,11 @@ func (s *Saga[S]) Run(ctx context.Context, id string, in S) (S, error) {
 	told := s.c.watch(id)
 	defer s.c.unwatch(id, told)
 	var zero S
-	w, err := s.Prepare(id, in)
+	r, err := s.draft(id, &in)
 	if err != nil {
 		return zero, err
 	}
-	fresh, err := s.start(ctx, w)
+	fresh, err := s.start(ctx, r)
 	if err != nil {
 		return zero, err
 	}

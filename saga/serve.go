@@ -31,9 +31,17 @@ type server struct {
 	idle      chan struct{} // closed when draining and no run is left
 	failed    error         // why Serve has to end
 
-	looking, purging atomic.Bool // beside the loop, which has a lease to renew
+	// Sagas of this owner that may come to be, by id.
+	lost   map[string]*missing // nobody has asked for it yet: its place is kept
+	absent map[string]*missing // was not there
+	sought time.Time           // when absent was last asked for
 
-	wg sync.WaitGroup // every goroutine that works for a run
+	looking, seeking, purging atomic.Bool // beside the loop, which has a lease to renew
+
+	wg      sync.WaitGroup // every goroutine that works for a run
+	jobs    chan *run      // to workers that rest
+	resting atomic.Int32
+	closed  chan struct{} // ends those that rest
 }
 
 // Serve claims due sagas, runs them, and takes over from dead processes, until ctx
@@ -46,7 +54,7 @@ type server struct {
 func (c *Coordinator) Serve(ctx context.Context) error {
 	s := &server{
 		Coordinator: c, base: context.WithoutCancel(ctx), nudge: make(chan struct{}, 1),
-		runs: map[string]*run{}, idle: make(chan struct{}),
+		runs: map[string]*run{}, idle: make(chan struct{}), jobs: make(chan *run), closed: make(chan struct{}),
 	}
 	s.incarnate()
 	c.mu.Lock()
@@ -94,7 +102,7 @@ func (s *server) loop(ctx context.Context) {
 func (s *server) look(ctx context.Context) (next time.Duration) {
 	sent := time.Now()
 	s.mu.Lock()
-	owner, room := s.owner, s.cfg.MaxRunning-len(s.runs)
+	owner, room := s.owner, s.cfg.MaxRunning-len(s.runs)-len(s.lost)
 	s.mu.Unlock()
 	limit, cancel := context.WithTimeout(ctx, s.cfg.Lease)
 	defer cancel()
@@ -125,6 +133,7 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 		s.mail(id)
 	}
 	s.aside(&s.looking, func() { s.lookForWaiters(ctx) })
+	s.aside(&s.seeking, func() { s.lookForMissing(ctx) })
 	s.mu.Lock()
 	s.crowded = len(work.Claimed) >= room
 	s.mu.Unlock()
@@ -189,6 +198,7 @@ func (s *server) incarnate() {
 		s.endWrites(ErrFenced)
 	}
 	s.owner = s.newOwner()
+	s.lost, s.absent = map[string]*missing{}, map[string]*missing{}
 	s.writing, s.endWrites = context.WithCancelCause(s.base)
 	if s.watch != nil {
 		s.watch.Stop()
@@ -235,12 +245,16 @@ func (s *server) add(r *run, ifRoom bool) bool {
 	if r.owner == "" {
 		r.owner = s.owner
 	}
-	if s.owner != r.owner || s.draining || ifRoom && (len(s.runs) >= s.cfg.MaxRunning || s.runs[r.id] != nil || s.until.IsZero()) {
+	if s.owner != r.owner || s.draining || ifRoom && (len(s.runs)+len(s.lost) >= s.cfg.MaxRunning || s.runs[r.id] != nil || s.until.IsZero()) {
 		return false
 	}
+	s.enter(r)
+	return true
+}
+
+func (s *server) enter(r *run) {
 	r.ctx = s.writing
 	s.runs[r.id] = r
-	return true
 }
 
 // remove unloads a run, and asks for more work if some was left behind.

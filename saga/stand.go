@@ -4,6 +4,26 @@ import "slices"
 
 // What a machine's steps say about the saga as a whole.
 
+// window holds the steps that may be ready or are not done: of a chain that goes
+// forward at most one.
+func (m *machine) window() (from, to int) {
+	if !m.g.chain || m.back {
+		return 0, len(m.steps)
+	}
+	for m.ahead < len(m.steps) && m.steps[m.ahead].status == done {
+		m.ahead++ // what is done stays so, going forward
+	}
+	return m.ahead, min(m.ahead+1, len(m.steps))
+}
+
+// index looks first where a chain is.
+func (m *machine) index(step string) int {
+	if i := m.ahead; i < len(m.steps) && m.g.nodes[i].name == step {
+		return i
+	}
+	return m.g.index(step)
+}
+
 // ready: Do may run, but for a wait.
 func (m *machine) ready(i int) bool {
 	if m.back || m.steps[i].status != idle || m.steps[i].stuck {
@@ -18,7 +38,7 @@ func (m *machine) ready(i int) bool {
 }
 
 func (m *machine) waits(i int) bool {
-	c := &m.steps[i].call
+	c := m.steps[i].stands()
 	return c.parked || !c.wake.IsZero()
 }
 
@@ -54,7 +74,8 @@ func (m *machine) stand() State {
 		return m.standBack()
 	}
 	active, waiting, all := false, true, true
-	for i := range m.steps {
+	from, to := m.window()
+	for i := from; i < to; i++ {
 		all = all && m.steps[i].status == done
 		if m.ready(i) {
 			active = true
@@ -98,20 +119,28 @@ func (m *machine) awaited() bool {
 	return slices.ContainsFunc(m.steps, func(s step) bool { return s.open })
 }
 
-// first names the first unfinished call: the one that is stuck, else one that may
-// run.
+// first names the first unfinished call, if there is one.
 func (m *machine) first() string {
-	for i := range m.steps {
-		if m.steps[i].stuck {
-			return m.g.nodes[i].name
-		}
-	}
-	for i := range m.steps {
-		if m.ready(i) || m.undoable(i) || m.steps[i].open {
-			return m.g.nodes[i].name
-		}
+	if i := m.firstStep(); i >= 0 {
+		return m.g.nodes[i].name
 	}
 	return ""
+}
+
+// firstStep is the one that is stuck, else one that may run, else -1.
+func (m *machine) firstStep() int {
+	for i := range m.steps {
+		if m.steps[i].stuck {
+			return i
+		}
+	}
+	from, to := m.window()
+	for i := from; i < to; i++ {
+		if m.ready(i) || m.undoable(i) || m.steps[i].open {
+			return i
+		}
+	}
+	return -1
 }
 
 // leftovers names the steps whose effect is, or may be, there.

@@ -48,9 +48,7 @@ func (c *Coordinator) Stats() Stats {
 	if says, ok := c.store.(interface{ Durability() string }); ok {
 		s.Durability = says.Durability()
 	}
-	c.writes.mu.Lock()
-	s.Commits, s.Writes = c.writes.commits, c.writes.writes
-	c.writes.mu.Unlock()
+	s.Commits, s.Writes = c.writes.commits.Load(), c.writes.writes.Load()
 	if srv := c.serving(); srv != nil {
 		s.Running = srv.loaded()
 	}

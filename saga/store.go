@@ -18,7 +18,8 @@ import (
 type Store interface {
 	// Commit stores all writes that are acceptable, durably and in one go, and
 	// returns a verdict for each. After an error the outcome of all is unknown,
-	// and repeating the same writes is harmless.
+	// and repeating the same writes is harmless. Neither writes nor their Records
+	// may be used once it has returned, also with an error: they are used again.
 	Commit(ctx context.Context, writes []Write) ([]Verdict, error)
 
 	// Poll renews the lease of an owner, frees the sagas of owners whose lease has

@@ -47,12 +47,12 @@ const codeSub = "sub"
 
 func (s *Saga[T]) asStep(ctx context.Context, name string, in T, out func(T)) error {
 	id := CallFrom(ctx).Saga + "/" + name
-	w, err := s.Prepare(id, in)
+	r, err := s.draft(id, &in)
 	if err != nil {
 		return Refuse(err)
 	}
-	w.Records[0].Code = codeSub
-	if _, err := s.start(ctx, w); errors.Is(err, ErrConflict) {
+	r.pending.write.Records[0].Code = codeSub
+	if _, err := s.start(ctx, r); errors.Is(err, ErrConflict) {
 		return Refuse(err)
 	} else if err != nil {
 		return err
@@ -163,11 +163,12 @@ func (s *Saga[T]) keepOut(ctx context.Context, name string, in func() T, reason 
 	start.Code, start.Epoch = codeSub, 1
 	cancel := Record{Kind: kindCancel, Error: reason, Seq: 2, Epoch: 1, Data: encodeNote(note{Turn: true})}
 	m := newMachine(s.p.g, id)
-	if err := errors.Join(m.apply(start), m.apply(cancel)); err != nil {
+	if err := errors.Join(m.apply(&start), m.apply(&cancel)); err != nil {
 		panic(err) // they always fold
 	}
 	cancel.State = m.state
-	w.Summary, w.Records = summarize(w.Summary, m), []Record{start, cancel}
+	m.summarize(&w.Summary)
+	w.Records = []Record{start, cancel}
 	w.Summary.Epoch = 0 // creates
 	v, err := s.c.create(ctx, &pending{write: w})
 	if errors.Is(err, ErrConflict) || err == nil && v.Found != nil {

@@ -61,7 +61,7 @@ func leftBy(s Summary, log []Record) (names []string) {
 		case kindUndone:
 			mark(r.Step, false)
 		case kindResolve:
-			if n, err := noteOf(r); err == nil && n.As != nil && n.As.Action == ResolveDone {
+			if n, err := noteOf(&r); err == nil && n.As != nil && n.As.Action == ResolveDone {
 				mark(r.Step, !back)
 			}
 		}

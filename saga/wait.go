@@ -22,8 +22,9 @@ func (s *Saga[S]) Wait(ctx context.Context, id string) (S, error) {
 // ending is how a saga stood when this process gave it up: what a waiter would
 // have to load.
 type ending struct {
-	m   *machine
-	sum Summary
+	m     *machine
+	sum   Summary
+	value any // S, if it is known to be what its encoding says
 }
 
 func (s *Saga[S]) await(ctx context.Context, id string, told chan *ending, look bool) (v S, err error) {
@@ -50,6 +51,9 @@ func (s *Saga[S]) await(ctx context.Context, id string, told chan *ending, look 
 		select {
 		case e := <-told:
 			if look = e == nil || e.m.g != s.p.g || e.sum.State == Stuck; !look {
+				if last, ok := e.value.(*S); ok {
+					return *last, e.m.verdict(e.sum)
+				}
 				if err := json.Unmarshal(e.m.data, &v); err != nil {
 					return v, errors.Join(e.m.verdict(e.sum), err)
 				}
