@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type seat struct {
 	store  Store
 	cps    Checkpoints
 	id     string
+	era    string // what the ids of all members begin with that can be alive; "" is unknown
 	heard  map[string]heard
 	beat   uint64
 	beaten time.Time // when the last beat that arrived was sent
@@ -73,9 +75,21 @@ func (s *seat) load(ctx context.Context) (Checkpoint, groupState, error) {
 	return record, state, err
 }
 
+// eraOf is the name of the present opening of a store that one process alone has
+// open, or "".
+func eraOf(cps Checkpoints) string {
+	if alone, ok := cps.(interface{ Incarnation() string }); ok {
+		return alone.Incarnation() + "-"
+	}
+	return ""
+}
+
 // silent judges the members of a state that was read now.
 func (s *seat) silent(now time.Time) func(member) bool {
 	return func(m member) bool {
+		if !strings.HasPrefix(m.ID, s.era) {
+			return true
+		}
 		h, known := s.heard[m.ID]
 		if !known || h.beat != m.Beat {
 			h = heard{beat: m.Beat, at: now}

@@ -2,6 +2,7 @@ package eventfile
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -43,6 +44,7 @@ type Log struct {
 	set   settings
 	wal   *wal.Log
 	maker id.Maker
+	era   string       // of this opening
 	seed  maphash.Seed // of the hashes of ids
 
 	drafts sync.Pool // of *draft
@@ -113,7 +115,7 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 	l := &Log{
 		cfg: cfg, dir: dir, set: set, seed: maphash.MakeSeed(), index: index.New(set.hashMask),
 		tracked: map[string]tracked{}, sealed: make(chan struct{}, 1), stop: make(chan struct{}),
-		drafts: sync.Pool{New: func() any { return &draft{} }},
+		drafts: sync.Pool{New: func() any { return &draft{} }}, era: rand.Text()[:8],
 	}
 	r := &replay{log: l}
 	var err error
@@ -153,6 +155,11 @@ func (l *Log) Close() error {
 	})
 	return l.closeErr
 }
+
+// Incarnation is a random name of this opening of the log. No other Log can have the
+// directory open, so an [eventsource.Projection] that finds members with another name in
+// its group knows that they are gone, and does not wait for their Lease after a crash.
+func (l *Log) Incarnation() string { return l.era }
 
 // usable returns nil, or why not.
 func (l *Log) usable(ctx context.Context) error {
