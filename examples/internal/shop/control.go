@@ -182,6 +182,13 @@ func (s *Shop) put(url string, body []byte) error {
 	return nil
 }
 
+// faulty reports whether a fault is in force.
+func (s *Shop) faulty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.active) > 0
+}
+
 // report tells the collector which faults are in force, and what has changed: all
 // of them every time, since a list of changes goes wrong with the first that is
 // missed.
@@ -195,6 +202,9 @@ func (s *Shop) report(why string) {
 	}
 	s.mu.Unlock()
 	s.collector.SetFaults(faults, why)
+	for _, r := range s.all() {
+		r.nudge()
+	}
 }
 
 // StopService stops a service: what runs may finish, new connections are refused.

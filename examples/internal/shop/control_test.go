@@ -162,20 +162,29 @@ func TestTheSnapshotIsBounded(t *testing.T) {
 		for range 300 { // more lines than the event log keeps
 			require.NoError(t, s.ClearFault(inject(t, s, "latency=1ms").ID))
 		}
+		rings := func() (points, news int) {
+			var doc struct {
+				Points []collect.Point
+				News   []collect.News
+			}
+			frames, err := s.Hub().Join("").Take()
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(frames[0].Data, &doc))
+			return len(doc.Points), len(doc.News)
+		}
+		s.SetLoad(1, nil)
+		time.Sleep(130 * time.Second)
+		points, news := rings()
+		assert.Equal(t, 600, points)
+		assert.Equal(t, 200, news)
 		s.SetLoad(0, nil) // what is counted here comes from the clock alone
 		time.Sleep(130 * time.Second)
 		first := size()
 		time.Sleep(20 * time.Second)
 		assert.InDelta(t, float64(first), float64(size()), float64(first)/10)
-		var doc struct {
-			Points []collect.Point
-			News   []collect.News
-		}
-		frames, err := s.Hub().Join("").Take()
-		require.NoError(t, err)
-		require.NoError(t, json.Unmarshal(frames[0].Data, &doc))
-		assert.Equal(t, 600, len(doc.Points))
-		assert.Equal(t, 200, len(doc.News))
+		points, news = rings()
+		assert.Equal(t, 121, points, "one a second at rest, for two minutes")
+		assert.Equal(t, 200, news)
 	})
 }
 
