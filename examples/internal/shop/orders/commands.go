@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,6 +101,11 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	}
 	_, _, err = s.sagas.Get(ctx, c.ID)
 	t.Replayed = err == nil
+	if errors.Is(err, saga.ErrNotFound) {
+		if done, err := s.before(c.Purchase); err != nil || done.ID != "" {
+			return Taken{Order: done, Replayed: true}, err
+		}
+	}
 	if err := s.sagas.Start(ctx, c.ID, c.Purchase); err != nil {
 		if errors.Is(err, saga.ErrConflict) {
 			return t, wire.Invalid("this Idempotency-Key belongs to another order")
@@ -124,6 +130,22 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 		t.Message = delayed
 	}
 	return t, err
+}
+
+// before is the order that a purchase has become, if that was so long ago that its saga
+// is forgotten: started anew it would find all its steps done, and their answers, but
+// would be one more saga.
+func (s *Service) before(p Purchase) (o Order, err error) {
+	s.book.View(func(b *book, _ eventsource.Position) {
+		if found := b.orders[p.ID]; found != nil && found.Status != pending {
+			o = *found
+		}
+	})
+	same := func(a, b Item) bool { return a.SKU == b.SKU && a.Qty == b.Qty }
+	if len(o.Items) > 0 && !slices.EqualFunc(o.Items, p.Items, same) {
+		return o, wire.Invalid("this Idempotency-Key belongs to another order")
+	}
+	return o, nil
 }
 
 // await returns at the ring, after d, or shortly before the end of ctx: in time to say
@@ -234,6 +256,8 @@ func (s *Service) returnOrder(ctx context.Context, c ReturnOrder) (struct{}, err
 		}
 	}
 	switch {
+	case errors.Is(err, saga.ErrNotFound) && s.status(c.ID) != "":
+		err = forgotten("the order is too old to be returned")
 	case errors.Is(err, saga.ErrNotFound):
 		err = notFound()
 	case errors.Is(err, saga.ErrConflict), errors.Is(err, saga.ErrTerminal), errors.Is(err, saga.ErrPastPivot):
@@ -254,6 +278,11 @@ func (s *Service) status(id string) (status string) {
 
 func notFound() error {
 	return wire.NewProblem(http.StatusNotFound, "order-not-found", "Order not found")
+}
+
+// forgotten is the answer to what would need a saga that was kept long enough.
+func forgotten(detail string) error {
+	return wire.NewProblem(http.StatusGone, "forgotten", detail)
 }
 
 // getOrder reads the model, which sees an order as soon as step 1 is done. Before
