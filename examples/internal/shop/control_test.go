@@ -3,14 +3,13 @@ package shop_test
 import (
 	"encoding/json"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
-	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/examples/internal/shop/shoptest"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -18,22 +17,7 @@ import (
 // busy runs a shop under load in fake time.
 func busy(t *testing.T, test func(t *testing.T, s *shop.Shop)) {
 	t.Helper()
-	busyFor(t, 3*time.Second, test)
-}
-
-// busyFor is busy with a load that has lasted so long when the test begins: every second
-// of it costs the machine a tenth of one.
-func busyFor(t *testing.T, warm time.Duration, test func(t *testing.T, s *shop.Shop)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		preset, err := shop.FindPreset("fast")
-		require.NoError(t, err)
-		s, err := shop.Start(shop.Config{Engines: shop.Engines{Network: &wire.Pipe{}}, Preset: preset, Seed: 1, RPS: 50})
-		require.NoError(t, err)
-		defer s.Close()
-		time.Sleep(warm)
-		test(t, s)
-	})
+	shoptest.Busy(t, 3*time.Second, test)
 }
 
 func inject(t *testing.T, s *shop.Shop, words ...string) fault.Rule {
@@ -68,7 +52,7 @@ func TestEveryToggleShowsAndIsUndone(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			busyFor(t, time.Second, func(t *testing.T, s *shop.Shop) {
+			shoptest.Busy(t, time.Second, func(t *testing.T, s *shop.Shop) {
 				assert.Equal(t, "closed", breakerState(t, s, "orders/users"))
 				toggle.on(t, s)
 				time.Sleep(2 * time.Second)
@@ -172,17 +156,12 @@ func TestTheSnapshotIsBounded(t *testing.T) {
 			require.NoError(t, json.Unmarshal(frames[0].Data, &doc))
 			return len(doc.Points), len(doc.News)
 		}
-		s.SetLoad(1, nil)
-		time.Sleep(130 * time.Second)
-		points, news := rings()
-		assert.Equal(t, 600, points)
-		assert.Equal(t, 200, news)
 		s.SetLoad(0, nil) // what is counted here comes from the clock alone
 		time.Sleep(130 * time.Second)
 		first := size()
 		time.Sleep(20 * time.Second)
 		assert.InDelta(t, float64(first), float64(size()), float64(first)/10)
-		points, news = rings()
+		points, news := rings()
 		assert.Equal(t, 121, points, "one a second at rest, for two minutes")
 		assert.Equal(t, 200, news)
 	})

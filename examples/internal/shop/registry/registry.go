@@ -103,6 +103,9 @@ func (s *Service) register(w http.ResponseWriter, r *http.Request) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.entries[e.ID]; old != nil && old.Registration == e.Registration {
+		if e.seen.Sub(old.seen) < 3*old.every/2 {
+			s.soon(old)
+		}
 		old.seen = e.seen
 	} else {
 		s.entries[e.ID] = e

@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// Whoever is well is asked more and more rarely, so that a shop at rest costs next to
-// nothing. That one dies is seen all the same within its interval, by the end of the
-// connection that is kept to it; that one hangs is what its callers see first, by their
-// breakers.
+// Whoever is well and at rest is asked more and more rarely, so that a shop in which
+// nothing happens costs next to nothing. A service at work registers once in each of its
+// intervals, and is asked as often; that one at rest dies is seen within its interval as
+// well, by the end of the connection that is kept to it.
 
 // dial is the function of a transport.
 type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -46,10 +46,18 @@ func (s *Service) lost(addr string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.entries {
-		if soon := e.asked.Add(e.every); e.host() == addr && soon.Before(e.next) {
-			e.pause, e.next = e.every, soon
-			s.hurry()
+		if e.host() == addr {
+			s.soon(e)
 		}
+	}
+}
+
+// soon has an instance asked when its interval is over. The caller holds mu.
+func (s *Service) soon(e *entry) {
+	e.pause = e.every
+	if next := e.asked.Add(e.every); next.Before(e.next) {
+		e.next = next
+		s.hurry()
 	}
 }
 

@@ -32,6 +32,7 @@ type directory struct {
 	client  *http.Client
 	clients map[string]*Client
 	hurry   chan struct{} // holds a token when the registry may have been started anew
+	work    func() uint64 // grows while the node is at work
 }
 
 // run registers and follows until ctx ends, then signs off.
@@ -47,7 +48,8 @@ func (d *directory) run(ctx context.Context) {
 
 // register says again and again that the node is there: a registry that was started
 // anew knows nobody. Whoever waits for the registry's news sees his connection break
-// when that happens, and has it said at once; so the repeats may be rare.
+// when that happens, and has it said at once; so the repeats of a node at rest may be
+// rare.
 func (d *directory) register(ctx context.Context) {
 	host, port, err := net.SplitHostPort(d.addr)
 	if err != nil {
@@ -61,10 +63,10 @@ func (d *directory) register(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for ctx.Err() == nil {
-		wait := max(d.every, repeat)
-		if _, _, err := d.call(ctx, http.MethodPut, "/v1/agent/service/register", body); err != nil {
-			wait = d.every
+	for before := uint64(0); ctx.Err() == nil; {
+		wait, done := max(d.every, repeat), d.work()
+		if _, _, err := d.call(ctx, http.MethodPut, "/v1/agent/service/register", body); err != nil || done != before {
+			wait, before = d.every, done
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -76,8 +78,7 @@ func (d *directory) register(ctx context.Context) {
 	}
 }
 
-// repeat is the least time between two registrations of which nobody has asked for the
-// second.
+// repeat is the least time between two registrations of a node at rest.
 const repeat = 2 * time.Second
 
 // leave signs the node off, so that nobody is sent to it any more; before it stops

@@ -210,7 +210,7 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 		n.directory = &directory{
 			url: n.config.Registry, service: cmp.Or(n.config.Service, n.config.Name), name: n.config.Name, addr: ln.Addr().String(),
 			every: n.config.Check, limit: n.config.CheckFor, clients: n.clients,
-			hurry: make(chan struct{}, 1),
+			hurry: make(chan struct{}, 1), work: func() uint64 { return n.requests.Load() },
 			// A connection for each poll that waits: with the usual two, all others would be
 			// made anew every time.
 			client: &http.Client{Transport: &http.Transport{
