@@ -2,6 +2,7 @@
 package shoptest
 
 import (
+	"encoding/json"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,4 +26,12 @@ func Busy(t *testing.T, warm time.Duration, test func(t *testing.T, s *shop.Shop
 		time.Sleep(warm)
 		test(t, s)
 	})
+}
+
+// BreakerState is what /state says of a breaker.
+func BreakerState(t *testing.T, s *shop.Shop, name string) string {
+	t.Helper()
+	var b struct{ State string }
+	require.NoError(t, json.Unmarshal(s.State().Breakers[name], &b))
+	return b.State
 }

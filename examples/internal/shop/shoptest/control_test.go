@@ -1,4 +1,4 @@
-package shop_test
+package shoptest_test
 
 import (
 	"encoding/json"
@@ -29,13 +29,6 @@ func inject(t *testing.T, s *shop.Shop, words ...string) fault.Rule {
 	return rule
 }
 
-func breakerState(t *testing.T, s *shop.Shop, name string) string {
-	t.Helper()
-	var b struct{ State string }
-	require.NoError(t, json.Unmarshal(s.State().Breakers[name], &b))
-	return b.State
-}
-
 // T12: every toggle of the page does something that /state shows, and undoing it
 // undoes that.
 func TestEveryToggleShowsAndIsUndone(t *testing.T) {
@@ -53,14 +46,14 @@ func TestEveryToggleShowsAndIsUndone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			shoptest.Busy(t, time.Second, func(t *testing.T, s *shop.Shop) {
-				assert.Equal(t, "closed", breakerState(t, s, "orders/users"))
+				assert.Equal(t, "closed", shoptest.BreakerState(t, s, "orders/users"))
 				toggle.on(t, s)
 				time.Sleep(2 * time.Second)
-				assert.Equal(t, "open", breakerState(t, s, "orders/users"))
+				assert.Equal(t, "open", shoptest.BreakerState(t, s, "orders/users"))
 				assert.Equal(t, name == "stop", len(s.State().Faults) == 0)
 				toggle.off(t, s)
 				time.Sleep(4 * time.Second)
-				assert.Equal(t, "closed", breakerState(t, s, "orders/users"))
+				assert.Equal(t, "closed", shoptest.BreakerState(t, s, "orders/users"))
 				assert.Equal(t, 0, len(s.State().Faults))
 				assert.Equal(t, "up", s.State().Services["users"].State)
 			})

@@ -1,4 +1,4 @@
-package shop_test
+package shoptest_test
 
 import (
 	"bytes"
