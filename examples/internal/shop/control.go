@@ -216,6 +216,7 @@ func (s *Shop) StopService(name string) error {
 	}
 	r.stop(s.ctx)
 	s.collector.SetService(name, "stopped", r.addr, 0)
+	r.nudge()
 	return nil
 }
 
@@ -231,6 +232,7 @@ func (s *Shop) KillService(name string) error {
 	cancel()
 	r.stop(now)
 	s.collector.SetService(name, "stopped", r.addr, 0)
+	r.nudge()
 	return nil
 }
 
@@ -250,6 +252,7 @@ func (s *Shop) StartService(name string) error {
 		return err
 	}
 	s.collector.SetService(name, s.health(r.addr), r.addr, r.pid()) // the next check may be ten seconds off
+	r.nudge() // it may not be ready yet
 	return nil
 }
 
