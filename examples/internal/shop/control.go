@@ -252,7 +252,7 @@ func (s *Shop) StartService(name string) error {
 		return err
 	}
 	s.collector.SetService(name, s.health(r.addr), r.addr, r.pid()) // the next check may be ten seconds off
-	r.nudge() // it may not be ready yet
+	r.nudge()                                                       // it may not be ready yet
 	return nil
 }
 
