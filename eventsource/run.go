@@ -21,9 +21,8 @@ import (
 // one is an error; nothing of that batch is saved.
 //
 // Every Run has a random id and raises its beat in the group's record each
-// Lease/3; the others measure its silence on their own clocks. Where one process
-// alone has cps open, which eventfile tells by a method Incarnation, members of a
-// former process are known to be gone, and nobody waits for their lease. Partitions are
+// Lease/3; the others measure its silence on their own clocks. Members that cps
+// knows to be dead, see [Checkpoints], are not waited for. Partitions are
 // spread as evenly as can be; one that moves is handed over between batches,
 // and taken with a new epoch, so that the former owner's save fails.
 func (p Projection) Run(ctx context.Context, s Store, cps Checkpoints) error {

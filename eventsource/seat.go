@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -75,13 +76,18 @@ func (s *seat) load(ctx context.Context) (Checkpoint, groupState, error) {
 	return record, state, err
 }
 
-// eraOf is the name of the present opening of a store that one process alone has
-// open, or "".
+// eraOf is what the ids of all members begin with that can be alive, if cps knows that;
+// see Checkpoints. What speaks for other Checkpoints than cps is not believed.
 func eraOf(cps Checkpoints) string {
-	if alone, ok := cps.(interface{ Incarnation() string }); ok {
-		return alone.Incarnation() + "-"
+	alone, ok := cps.(interface{ Incarnation() (string, Checkpoints) })
+	if !ok || !reflect.ValueOf(cps).Comparable() {
+		return ""
 	}
-	return ""
+	name, of := alone.Incarnation()
+	if of != cps || name == "" {
+		return ""
+	}
+	return name + "-"
 }
 
 // silent judges the members of a state that was read now.

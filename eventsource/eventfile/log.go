@@ -2,7 +2,6 @@ package eventfile
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -44,7 +43,7 @@ type Log struct {
 	set   settings
 	wal   *wal.Log
 	maker id.Maker
-	era   string       // of this opening
+	era   string       // see Incarnation; "" is unknown
 	seed  maphash.Seed // of the hashes of ids
 
 	drafts sync.Pool // of *draft
@@ -78,7 +77,7 @@ type settings struct {
 	fs       wal.FS
 	hashMask uint64
 	now      func() time.Time
-	sidecars bool // off: the file system is no real one
+	sidecars bool // off: the file system is no real one; then there is no incarnation either
 }
 
 // pending is a record that was enqueued.
@@ -115,7 +114,7 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 	l := &Log{
 		cfg: cfg, dir: dir, set: set, seed: maphash.MakeSeed(), index: index.New(set.hashMask),
 		tracked: map[string]tracked{}, sealed: make(chan struct{}, 1), stop: make(chan struct{}),
-		drafts: sync.Pool{New: func() any { return &draft{} }}, era: rand.Text()[:8],
+		drafts: sync.Pool{New: func() any { return &draft{} }},
 	}
 	r := &replay{log: l}
 	var err error
@@ -137,6 +136,9 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 		return nil, errors.Join(translate(err), l.wal.Close())
 	}
 	if set.sidecars {
+		if l.era, err = enterEra(dir); err != nil {
+			return nil, errors.Join(err, l.checkpoints.close(), l.wal.Close())
+		}
 		l.background.Go(l.writeSidecars)
 	}
 	return l, nil
@@ -145,21 +147,23 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 // Close finishes the appends in flight, marks a clean end, and gives the
 // directory free. Later calls of it return the same, of everything else
 // [eventsource.ErrClosed]. After a failed write it returns that failure.
+//
+// End every [eventsource.Projection.Run] on the log before, and wait until it has
+// returned. One that finds the log closed ends too, but cannot give its partitions back:
+// whoever opens the log next waits for its Lease.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.closed.Store(true)
 		close(l.stop)
 		l.background.Wait()
-		l.closeErr = errors.Join(translate(l.wal.Close()), l.checkpoints.close())
+		if l.set.sidecars { // while the directory is locked
+			l.closeErr = leaveEra(l.dir)
+		}
+		l.closeErr = errors.Join(l.closeErr, translate(l.wal.Close()), l.checkpoints.close())
 		l.signal.raise()
 	})
 	return l.closeErr
 }
-
-// Incarnation is a random name of this opening of the log. No other Log can have the
-// directory open, so an [eventsource.Projection] that finds members with another name in
-// its group knows that they are gone, and does not wait for their Lease after a crash.
-func (l *Log) Incarnation() string { return l.era }
 
 // usable returns nil, or why not.
 func (l *Log) usable(ctx context.Context) error {

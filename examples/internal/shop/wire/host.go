@@ -69,7 +69,9 @@ func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string)
 	// A log that nobody else can have open says so, and who is started again after a crash
 	// need not wait for the lease of who is dead. Then signs of life may be rare.
 	relay.Lease = time.Minute
-	if _, alone := log.(interface{ Incarnation() string }); !alone {
+	if _, alone := log.(interface {
+		Incarnation() (string, eventsource.Checkpoints)
+	}); !alone {
 		relay.Lease = n.config.Settings.Lease
 	}
 	// The log is at hand and the broker is near: what waits should be gone a moment
