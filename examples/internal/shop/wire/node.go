@@ -332,7 +332,9 @@ func (n *Node) Stats() Stats {
 			if verdict.Calls > 0 {
 				verdict.Rate = float64(verdict.Failures) / float64(verdict.Calls)
 			}
-			if verdict.State != breaker.Closed { // the time to its probe runs
+			// The time to its probe runs, and at its end it will look half-open. A breaker
+			// that is held, or waits for a request to probe with, is at rest.
+			if verdict.State == breaker.Open && !verdict.Held {
 				n.Stir()
 			}
 			if raw, err := json.Marshal(verdict); err == nil {
