@@ -99,8 +99,13 @@ func (n *Node) count(r *http.Request) (ended func(failed bool)) {
 // quiet requests are the shop's own and would blur the figures of a service: one
 // that nobody calls would still seem to be at work.
 func (n *Node) quiet(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats" || r.URL.Path == "/log" ||
-		r.Header.Get(HeaderPoll) != "" && !n.config.Entry
+	return watching(r) || r.Header.Get(HeaderPoll) != "" && !n.config.Entry
+}
+
+// watching requests ask for a node itself, and are answered in any state of it. Polls are
+// none: what a service says of its data it says when it has all of them.
+func watching(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats" || r.URL.Path == "/log"
 }
 
 // afterPanic answers a request whose handler has panicked with a 500, or goes
@@ -148,7 +153,7 @@ const pollLimit = 6 * time.Second
 // holdUntilReady keeps requests back while the node starts, within their time.
 func (n *Node) holdUntilReady(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !n.quiet(r) {
+		if !watching(r) {
 			select {
 			case <-n.open:
 			case <-r.Context().Done():
