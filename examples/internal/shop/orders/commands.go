@@ -102,13 +102,13 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	_, _, err = s.sagas.Get(ctx, c.ID)
 	t.Replayed = err == nil
 	if errors.Is(err, saga.ErrNotFound) {
-		if done, err := s.before(c.Purchase); err != nil || done.ID != "" {
+		if done, err := s.before(ctx, c.Purchase); err != nil || done.ID != "" {
 			return Taken{Order: done, Replayed: true}, err
 		}
 	}
 	if err := s.sagas.Start(ctx, c.ID, c.Purchase); err != nil {
 		if errors.Is(err, saga.ErrConflict) {
-			return t, wire.Invalid("this Idempotency-Key belongs to another order")
+			return t, anotherOrder()
 		}
 		return t, err
 	}
@@ -132,21 +132,36 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	return t, err
 }
 
-// before is the order that a purchase has become, if that was so long ago that its saga
-// is forgotten: started anew it would find all its steps done, and their answers, but
-// would be one more saga.
-func (s *Service) before(p Purchase) (o Order, err error) {
+// before is the order that a purchase has become, whose saga is forgotten, or was given up
+// by a person and then forgotten: Start comes before step 1, so an order that is in the
+// book has had one. Started anew it would find some of its steps done, and undone, and do
+// the others: a customer could be charged for what he was told is over.
+func (s *Service) before(ctx context.Context, p Purchase) (o Order, err error) {
 	s.book.View(func(b *book, _ eventsource.Position) {
-		if found := b.orders[p.ID]; found != nil && found.Status != pending {
+		if found := b.orders[p.ID]; found != nil {
 			o = *found
 		}
 	})
-	same := func(a, b Item) bool { return a.SKU == b.SKU && a.Qty == b.Qty }
-	if len(o.Items) > 0 && !slices.EqualFunc(o.Items, p.Items, same) {
-		return o, wire.Invalid("this Idempotency-Key belongs to another order")
+	if o.ID == "" {
+		return o, nil
 	}
-	return o, nil
+	return o, s.sameAs(ctx, p)
 }
+
+// sameAs compares a purchase with what the order of this id began with, which is in the
+// log: since then its address may have been corrected.
+func (s *Service) sameAs(ctx context.Context, p Purchase) error {
+	asked, _, err := eventsource.Fold(ctx, s.log, codec, eventsource.Stream(p.ID), eventsource.ReadOptions{Limit: 1}, Order{}, evolve)
+	if err != nil {
+		return err
+	}
+	if asked.User != p.User || asked.Address != p.Address || !slices.Equal(quantities(asked.Items), quantities(p.Items)) {
+		return anotherOrder()
+	}
+	return nil
+}
+
+func anotherOrder() error { return wire.Invalid("this Idempotency-Key belongs to another order") }
 
 // await returns at the ring, after d, or shortly before the end of ctx: in time to say
 // how things stand.
@@ -257,7 +272,7 @@ func (s *Service) returnOrder(ctx context.Context, c ReturnOrder) (struct{}, err
 	}
 	switch {
 	case errors.Is(err, saga.ErrNotFound) && s.status(c.ID) != "":
-		err = forgotten("the order is too old to be returned")
+		err = s.forgotten("the order is too old to be returned")
 	case errors.Is(err, saga.ErrNotFound):
 		err = notFound()
 	case errors.Is(err, saga.ErrConflict), errors.Is(err, saga.ErrTerminal), errors.Is(err, saga.ErrPastPivot):
@@ -280,8 +295,12 @@ func notFound() error {
 	return wire.NewProblem(http.StatusNotFound, "order-not-found", "Order not found")
 }
 
-// forgotten is the answer to what would need a saga that was kept long enough.
-func forgotten(detail string) error {
+// forgotten is the answer to what would need a saga that was kept long enough. Where
+// nobody coordinates, there never was one.
+func (s *Service) forgotten(detail string) error {
+	if s.choreographed || s.whole != nil {
+		return wire.NewProblem(http.StatusConflict, "no-saga", "orders in this mode are carried out without a saga, and cannot be returned")
+	}
 	return wire.NewProblem(http.StatusGone, "forgotten", detail)
 }
 

@@ -259,7 +259,7 @@ func (s *Service) history(w http.ResponseWriter, r *http.Request) error {
 	records := []saga.Record{}
 	for rec, err := range s.coordinator.History(r.Context(), r.PathValue("id")) {
 		if errors.Is(err, saga.ErrNotFound) {
-			return forgotten("how this order was carried out is no longer remembered")
+			return s.forgotten("how this order was carried out is no longer remembered")
 		}
 		if err != nil {
 			return err
