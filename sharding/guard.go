@@ -26,8 +26,8 @@ type Guard[K any] struct {
 
 // A generation is the calls that were admitted under one snapshot.
 //
-// A call counts itself and then looks again whether the generation is still
-// the current one; only then does it decide. So once a generation is retired
+// A call counts itself and then looks again whether the topology is still the
+// one in force; only then does it decide. So once a generation is retired
 // nobody can be admitted to it, its calls can only end, and a Fence that waits
 // for them cannot starve.
 type generation[K any] struct {
@@ -121,6 +121,7 @@ func (r *Router[K]) await(ctx context.Context, epoch uint64) error {
 func (g *Guard[K]) call(ctx context.Context, key K, rt Route, want access, f func(context.Context) error) error {
 	gen := g.cur.Load()
 	if !g.join(gen) {
+		gen.leave()
 		gen = g.enter()
 	}
 	if rt.Since() > gen.snap.epoch {
@@ -135,8 +136,10 @@ func (g *Guard[K]) call(ctx context.Context, key K, rt Route, want access, f fun
 	if c.owner == "" {
 		return gen.snap.noOwner(key)
 	}
-	if err := c.may(want, g.self, rt.Epoch, gen.snap.epoch); err != nil {
-		return err
+	if want != write || !c.takes(g.self, rt.Epoch) {
+		if err := c.may(want, g.self, rt.Epoch, gen.snap.epoch); err != nil {
+			return err
+		}
 	}
 	return f(ctx)
 }
@@ -164,6 +167,12 @@ const (
 	read
 	mirror
 )
+
+// takes is whether self may write here: what may says, short enough to be inlined
+// where nearly every call goes.
+func (c *class) takes(self ID, routed uint64) bool {
+	return c.owner == self && routed >= c.since && !c.block
+}
 
 // may admits self to keys of this class by a route of epoch routed, or says why
 // not. epoch is the guard's.
@@ -200,25 +209,25 @@ func (c *class) may(want access, self ID, routed, epoch uint64) error {
 func (g *Guard[K]) enter() *generation[K] {
 	for {
 		g.advance()
-		if gen := g.cur.Load(); g.join(gen) {
+		gen := g.cur.Load()
+		if g.join(gen) {
 			return gen
 		}
+		gen.leave()
 	}
 }
 
-// join counts the caller in gen, unless that has been retired or has to be.
+// join counts the caller in gen and reports whether its topology is still in
+// force, so that gen is not retired. If not, the caller leaves it.
 func (g *Guard[K]) join(gen *generation[K]) bool {
 	gen.calls.Add(1)
-	if g.cur.Load() == gen && g.r.cur.Load() == gen.snap {
-		return true
-	}
-	gen.leave()
-	return false
+	return g.r.cur.Load() == gen.snap
 }
 
-// leave ends a call.
+// leave ends a call. settle asks both again; here they save nearly every call
+// from calling it.
 func (gen *generation[K]) leave() {
-	if gen.calls.Add(-1) == 0 {
+	if gen.calls.Add(-1) == 0 && gen.retired.Load() {
 		gen.settle()
 	}
 }

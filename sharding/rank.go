@@ -70,10 +70,11 @@ func Rank(h uint64, shards []Shard, dst []ID) int {
 			if s.Drain {
 				continue
 			}
-			b := bid{u: draw(common, String(string(s.ID))), weight: s.weight(), id: s.ID}
-			if b.u < best.u && b.weight == best.weight {
+			u, weight := draw(common, String(string(s.ID))), s.weight()
+			if u < best.u && weight == best.weight {
 				continue // what beats would find: this skips nearly all
 			}
+			b := bid{u: u, weight: weight, id: s.ID}
 			if (n == 0 || last.beats(&b)) && (!found || b.beats(&best)) {
 				best, found = b, true
 			}

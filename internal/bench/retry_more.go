@@ -29,7 +29,10 @@ func budgetRows() []row {
 					}
 				})
 			},
-			peers: []peer{{"avast/retry-go v5.1.1, token bucket throttle", avastBudget, 0.4}},
+			peers: []peer{
+				{"avast/retry-go v5.1.1, token bucket throttle", avastBudget, 0.4},
+				{"no policy: ctx.Err and the call", unguardedCall, 0},
+			},
 		},
 		{
 			name: "retry: gives up after 3 attempts, errors.Is",
@@ -96,6 +99,27 @@ func avastBudget(b *testing.B) {
 			}
 		}
 	})
+}
+
+// unguardedCall is the least that any retry could cost: a function which asks ctx
+// and calls the one that it was given.
+func unguardedCall(b *testing.B) {
+	ctx := deadline(b)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := unguarded(ctx, one); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+//go:noinline
+func unguarded(ctx context.Context, fn func(context.Context) (int, error)) (int, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	return fn(ctx)
 }
 
 func backoffGivesUp(b *testing.B) {

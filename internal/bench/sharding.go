@@ -31,6 +31,7 @@ func shardingRows() []row {
 		{name: "sharding: Route, 16384 slots", ours: benchRoute, peers: []peer{
 			{"buraksezer/consistent v1.0.0, LocateKey", benchLocateKey, 0.40},
 			{"bare xxhash v2.3.0", benchXXHash, 2.5},
+			{"the same hash and a table, no topology", benchTable, 0},
 		}},
 		{name: "sharding: Owners, 3 owners in 3 zones", ours: benchOwners, peers: []peer{
 			{"buraksezer/consistent v1.0.0, GetClosestN", benchClosestN, 0.02},
@@ -59,6 +60,7 @@ func shardingRows() []row {
 		}},
 		{name: "sharding: Guard.Write around nothing", ours: benchGuard, peers: []peer{
 			{"RWMutex, RLock and RUnlock", benchRLock, 2.5},
+			{"unfenced: counted, routed, called", benchUnfenced, 0},
 		}},
 		{name: "sharding: scatter.Group, 100 keys", ours: benchGroup, allocs: 4},
 		{name: "sharding: scatter.Do, 8 empty calls", ours: benchScatter, allocs: 30, peers: []peer{
@@ -119,6 +121,41 @@ func benchRoute(b *testing.B) {
 		}
 		sink.Add(n)
 	})
+}
+
+// benchTable is the least that a router by slots could cost: hash, slot and
+// owner, where nothing ever changes.
+func benchTable(b *testing.B) {
+	t := slotTable{slots: make([]uint32, 16384)}
+	for i, s := range shardList(shardingShards) {
+		t.owners = append(t.owners, s.ID)
+		for j := i; j < len(t.slots); j += shardingShards {
+			t.slots[j] = uint32(i)
+		}
+	}
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		n := uint64(0)
+		for i := 0; pb.Next(); i++ {
+			rt, err := t.route(textKeys[i%shardingKeys])
+			if err != nil {
+				b.Error(err)
+			}
+			n += rt.Epoch
+		}
+		sink.Add(n)
+	})
+}
+
+type slotTable struct {
+	slots  []uint32
+	owners []sharding.ID
+}
+
+//go:noinline
+func (t *slotTable) route(key string) (sharding.Route, error) {
+	owner := t.owners[t.slots[xxhash.Sum64String(key)>>50]]
+	return sharding.Route{Shard: owner, Epoch: 1}, nil
 }
 
 func benchXXHash(b *testing.B) {
@@ -267,29 +304,6 @@ func benchRendezvous(b *testing.B) {
 		sum += len(r.Lookup(textKeys[i%shardingKeys]))
 	}
 	sink.Add(uint64(sum))
-}
-
-func benchGuard(b *testing.B) {
-	r := routerOf(slotsOf(sharding.SlotConfig{Shards: shardList(1)}))
-	g, ctx := r.Guard("node-0"), context.Background()
-	rt := must(r.Route("user:1"))
-	f := func(context.Context) error { return nil }
-	for b.Loop() {
-		if err := g.Write(ctx, "user:0000001", rt, f); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func benchRLock(b *testing.B) {
-	var mu sync.RWMutex
-	n := 0
-	for b.Loop() {
-		mu.RLock()
-		n++ // one goroutine
-		mu.RUnlock()
-	}
-	sink.Add(uint64(n))
 }
 
 func benchGroup(b *testing.B) {

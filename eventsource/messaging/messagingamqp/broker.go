@@ -20,8 +20,10 @@ type Config struct {
 	// URL is amqp://user:password@host:port/vhost, or amqps.
 	URL string
 
-	// Classic makes classic durable queues, which do not count deliveries. Zero
-	// means quorum queues. What is declared already must be of the same kind.
+	// Classic makes classic durable queues, which do not count deliveries, and of
+	// which RabbitMQ 3.10 was seen to forget one that it had declared seconds
+	// before it was killed. Zero means quorum queues. What is declared already must
+	// be of the same kind.
 	Classic bool
 }
 
