@@ -68,11 +68,13 @@ func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string)
 	relay.BatchSize = 64
 	// A log that nobody else can have open says so, and who is started again after a crash
 	// need not wait for the lease of who is dead. Then signs of life may be rare.
-	relay.Lease = time.Minute
-	if _, alone := log.(interface {
+	relay.Lease = n.config.Settings.Lease
+	if alone, ok := log.(interface {
 		Incarnation() (string, eventsource.Checkpoints)
-	}); !alone {
-		relay.Lease = n.config.Settings.Lease
+	}); ok {
+		if name, of := alone.Incarnation(); name != "" && of == eventsource.Checkpoints(log) {
+			relay.Lease = time.Minute
+		}
 	}
 	// The log is at hand and the broker is near: what waits should be gone a moment
 	// after the broker is back.
