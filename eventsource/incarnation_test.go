@@ -37,7 +37,7 @@ func (s slice) Incarnation() (string, eventsource.Checkpoints) { return s[0].nam
 // Only Checkpoints that speak for themselves, and have another name by now, spare a
 // projection the wait for whoever said no good-bye.
 func TestWhoIsSaidToBeDeadIsNotWaitedFor(t *testing.T) {
-	const lease = time.Hour
+	const lease = time.Minute
 	for what, c := range map[string]struct {
 		wrap func(s *sole) eventsource.Checkpoints
 		name string
@@ -88,7 +88,7 @@ func TestOneIncarnationMayHaveManyRuns(t *testing.T) {
 			Name: "p", Query: eventsource.All(), Lease: time.Minute,
 			Apply: func(context.Context, eventsource.Batch) error {
 				assert.Equal(t, int32(1), busy.Add(1))
-				time.Sleep(time.Hour)
+				time.Sleep(10 * time.Minute)
 				busy.Add(-1)
 				return nil
 			},
@@ -96,11 +96,11 @@ func TestOneIncarnationMayHaveManyRuns(t *testing.T) {
 		first := start(t.Context(), p, m, cps)
 		synctest.Wait()
 		second := start(t.Context(), p, m, cps)
-		time.Sleep(time.Hour / 2)
+		time.Sleep(5 * time.Minute)
 		assert.Equal(t, int32(1), busy.Load())
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		fill(t, m, 1, 1)
-		time.Sleep(2 * time.Hour)
+		time.Sleep(20 * time.Minute)
 		assert.ErrorIs(t, first.end(), errStopped)
 		assert.ErrorIs(t, second.end(), errStopped)
 	})
