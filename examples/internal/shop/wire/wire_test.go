@@ -68,7 +68,7 @@ func settings() wire.Settings {
 	return wire.Settings{
 		PerTry: 300 * time.Millisecond, Composite: 1200 * time.Millisecond, Deadline: 3 * time.Second, Attempts: 3,
 		Pause: 25 * time.Millisecond, FailureRate: 0.5, MinCalls: 10, Window: 2 * time.Second, OpenFor: 2 * time.Second,
-		SagaDeadline: 20 * time.Second, Keep: 5 * time.Minute, Lease: 2 * time.Second, QueryTTL: time.Second, LocalTTL: 5 * time.Second, SharedTTL: time.Minute,
+		SagaDeadline: 20 * time.Second, Keep: time.Minute, Lease: 2 * time.Second, QueryTTL: time.Second, LocalTTL: 5 * time.Second, SharedTTL: time.Minute,
 	}
 }
 
@@ -78,7 +78,6 @@ func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 	for say, change := range map[string]func(*wire.Settings){
 		"per try 5ms must exceed": func(s *wire.Settings) { s.PerTry = 5 * time.Millisecond },
 		"must be positive":        func(s *wire.Settings) { s.Attempts = 0 },
-		"keep 2s must exceed":     func(s *wire.Settings) { s.Keep = 2 * time.Second },
 		"composite 1.2s":          func(s *wire.Settings) { s.PerTry = time.Second },
 		"composite 500ms":         func(s *wire.Settings) { s.Composite = 500 * time.Millisecond },
 		"5 tries":                 func(s *wire.Settings) { s.Attempts = 5 },
@@ -87,6 +86,7 @@ func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 		"saga deadline 5s":        func(s *wire.Settings) { s.SagaDeadline = 5 * time.Second },
 		"lives of query":          func(s *wire.Settings) { s.LocalTTL = time.Millisecond },
 		"lease 300ms":             func(s *wire.Settings) { s.Lease = 300 * time.Millisecond },
+		"keep":                    func(s *wire.Settings) { s.Keep = s.Deadline },
 		"probes would overlap":    func(s *wire.Settings) { s.OpenFor = 100 * time.Millisecond },
 		"FailureRate":             func(s *wire.Settings) { s.FailureRate = 2 },
 	} {
