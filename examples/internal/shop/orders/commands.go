@@ -99,12 +99,15 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 		}
 		return s.begin(ctx, c, prices)
 	}
+	// In this order: Start comes before step 1, so an order that is in the book has had a
+	// saga. If that is forgotten, the order is over, also one that a person has given up.
+	// Started anew it would find some of its steps done, and undone, and do the others: a
+	// customer could be charged for what he was told is not coming.
+	known := s.known(c.ID)
 	_, _, err = s.sagas.Get(ctx, c.ID)
 	t.Replayed = err == nil
-	if errors.Is(err, saga.ErrNotFound) {
-		if done, err := s.before(ctx, c.Purchase); err != nil || done.ID != "" {
-			return Taken{Order: done, Replayed: true}, err
-		}
+	if errors.Is(err, saga.ErrNotFound) && known.ID != "" {
+		return Taken{Order: known, Replayed: true}, s.sameAs(ctx, c.Purchase)
 	}
 	if err := s.sagas.Start(ctx, c.ID, c.Purchase); err != nil {
 		if errors.Is(err, saga.ErrConflict) {
@@ -132,20 +135,14 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	return t, err
 }
 
-// before is the order that a purchase has become, whose saga is forgotten, or was given up
-// by a person and then forgotten: Start comes before step 1, so an order that is in the
-// book has had one. Started anew it would find some of its steps done, and undone, and do
-// the others: a customer could be charged for what he was told is over.
-func (s *Service) before(ctx context.Context, p Purchase) (o Order, err error) {
+// known is an order in the read model; the zero Order if it is not there.
+func (s *Service) known(id string) (o Order) {
 	s.book.View(func(b *book, _ eventsource.Position) {
-		if found := b.orders[p.ID]; found != nil {
+		if found := b.orders[id]; found != nil {
 			o = *found
 		}
 	})
-	if o.ID == "" {
-		return o, nil
-	}
-	return o, s.sameAs(ctx, p)
+	return o
 }
 
 // sameAs compares a purchase with what the order of this id began with, which is in the
@@ -282,14 +279,7 @@ func (s *Service) returnOrder(ctx context.Context, c ReturnOrder) (struct{}, err
 }
 
 // status is that of an order in the read model; "" if it is not there.
-func (s *Service) status(id string) (status string) {
-	s.book.View(func(b *book, _ eventsource.Position) {
-		if o := b.orders[id]; o != nil {
-			status = o.Status
-		}
-	})
-	return status
-}
+func (s *Service) status(id string) string { return s.known(id).Status }
 
 func notFound() error {
 	return wire.NewProblem(http.StatusNotFound, "order-not-found", "Order not found")
@@ -312,12 +302,7 @@ func (s *Service) getOrder(ctx context.Context, q GetOrderByID) (o Order, err er
 			return o, wire.Unavailable("the read model", err)
 		}
 	}
-	s.book.View(func(b *book, _ eventsource.Position) {
-		if found := b.orders[q.ID]; found != nil {
-			o = *found
-		}
-	})
-	if o.ID != "" {
+	if o = s.known(q.ID); o.ID != "" {
 		return o, nil
 	}
 	p, _, err := s.sagas.Get(ctx, q.ID)
