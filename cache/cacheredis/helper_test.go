@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,6 +76,53 @@ func (l *line) take(f func()) int64 {
 	before := l.turns.Load()
 	f()
 	return l.turns.Load() - before
+}
+
+// owner keeps the connections that it dials.
+type owner struct {
+	mu    sync.Mutex
+	conns map[*owned]bool // which are open
+}
+
+type owned struct {
+	net.Conn
+	owner *owner
+}
+
+func (o *owner) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	one := &owned{conn, o}
+	o.set(one, true)
+	return one, nil
+}
+
+func (o *owner) set(one *owned, isOpen bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conns == nil {
+		o.conns = make(map[*owned]bool)
+	}
+	o.conns[one] = isOpen
+}
+
+func (o *owner) open() (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, isOpen := range o.conns {
+		if isOpen {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *owned) Close() error {
+	c.owner.set(c, false)
+	return c.Conn.Close()
 }
 
 // under is a context that ends after d.

@@ -273,15 +273,45 @@ func TestClientIsTheCallers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Set(t.Context(), "a", "x"))
 	eventually(t, "the cache is linked", func() bool { return c.Stats().Linked })
-	beside := func() int {
-		clients, err := client.ClientList(t.Context()).Result()
-		require.NoError(t, err)
-		return strings.Count(clients, "\n") - int(client.PoolStats().TotalConns)
-	}
-	require.Equal(t, 1, beside(), "a subscription has a connection of its own")
+	require.Equal(t, 1, beside(t, client), "a subscription has a connection of its own")
 	require.NoError(t, c.Close())
 	assert.Equal(t, "PONG", client.Ping(t.Context()).Val())
-	eventually(t, "the connection of the subscription is closed", func() bool { return beside() == 0 })
+	eventually(t, "the connection of the subscription is closed", func() bool { return beside(t, client) == 0 })
+}
+
+// T49, for a subscription that nobody has ended: its caller's ctx lives on. The
+// test keeps the connections, or the collector would close them.
+func TestSubscriptionThatEndsByItselfClosesItsConnections(t *testing.T) {
+	for name, c := range map[string]cacheredis.Config{"stream": {}, "pubsub": {PubSub: true}} {
+		t.Run(name, func(t *testing.T) {
+			direct, name := one(t), newName()
+			var o owner
+			client := redis.NewClient(&redis.Options{Addr: direct.Options().Addr, Dialer: o.dial})
+			defer client.Close()
+			s, err := cacheredis.New(client, name, c)
+			require.NoError(t, err)
+			h := subscribe(t, s, 0)
+			head := h.next(t).Seq
+			require.True(t, o.open() > 0)
+			if c.PubSub {
+				require.NoError(t, direct.Publish(t.Context(), "{"+name+"}:channel", "of another version").Err())
+			} else {
+				require.NoError(t, direct.XAdd(t.Context(), &redis.XAddArgs{
+					Stream: "{" + name + "}:bus", ID: fmt.Sprintf("%d-0", head+1), Values: []string{"g", "0", "m", ""},
+				}).Err())
+			}
+			require.Error(t, h.end(t))
+			assert.Equal(t, 0, o.open())
+		})
+	}
+}
+
+// beside is how many connections the server of client has that are not client's.
+func beside(t *testing.T, client *redis.Client) int {
+	t.Helper()
+	clients, err := client.ClientList(t.Context()).Result()
+	require.NoError(t, err)
+	return strings.Count(clients, "\n") - int(client.PoolStats().TotalConns)
 }
 
 // Leases that were granted where nothing was are looked at together; what has come
