@@ -64,7 +64,7 @@ soak-redis:
 ## and every service restarted under load, each in a process of its own
 SEEDS ?= 20
 shop-check:
-	KEELSON_SEEDS=$(SEEDS) go test -count=1 -run 'Scenario|Sabotage' -v -timeout 60m ./examples/internal/shop
+	KEELSON_SEEDS=$(SEEDS) go test -count=1 -run 'TestScenarios|TestEverySabotage|TestSabotaged' -v -timeout 60m ./examples/internal/shop/scenario
 	KEELSON_CRASHES=all go test -count=1 -run 'TestACrash' -v -timeout 30m ./examples/shop
 	go run ./examples/shop -check -procs -scenario rolling-restart
 

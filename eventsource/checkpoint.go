@@ -10,6 +10,20 @@ import (
 // Checkpoints are small named records with compare-and-set. Every store of
 // this module has them; projections keep their progress there, deciders their
 // snapshots. Its methods are safe for concurrent use.
+//
+// Checkpoints that one process at a time has open may have one more method,
+//
+//	Incarnation() (name string, of Checkpoints)
+//
+// by which they promise: whoever called Run on them under another name was in a process
+// that is dead, and does nothing any more. A [Projection] takes such a member's partitions
+// at once, where it waits for the Lease of all others. The name must not change between
+// two openings unless no Run of the first can still be in an Apply, so an opening
+// after an orderly close keeps it. "" promises nothing.
+//
+// of is what the promise is made for, the receiver itself: it counts if it is the very
+// value that Run was given, so that a type which embeds such Checkpoints makes no promise
+// that its author does not know of.
 type Checkpoints interface {
 	// LoadCheckpoint returns the record, the zero Checkpoint when absent. The
 	// name "track/<source>" gives what [Track] recorded for the source.

@@ -21,7 +21,8 @@ import (
 // one is an error; nothing of that batch is saved.
 //
 // Every Run has a random id and raises its beat in the group's record each
-// Lease/3; the others measure its silence on their own clocks. Partitions are
+// Lease/3; the others measure its silence on their own clocks. Members that cps
+// knows to be dead, see [Checkpoints], are not waited for. Partitions are
 // spread as evenly as can be; one that moves is handed over between batches,
 // and taken with a new epoch, so that the former owner's save fails.
 func (p Projection) Run(ctx context.Context, s Store, cps Checkpoints) error {
@@ -32,11 +33,12 @@ func (p Projection) Run(ctx context.Context, s Store, cps Checkpoints) error {
 	if err != nil {
 		return err
 	}
+	era := eraOf(cps)
 	r := &run{
 		p: &p, store: s, cps: cps,
 		seat: seat{
-			p: &p, store: s, cps: cps,
-			id: fmt.Sprintf("%016x", rand.Uint64()), heard: map[string]heard{},
+			p: &p, store: s, cps: cps, era: era,
+			id: fmt.Sprintf("%s%016x", era, rand.Uint64()), heard: map[string]heard{},
 		},
 		feed:    &feed{store: s, query: p.Query, parts: p.Partitions, key: p.Key},
 		workers: map[int]*worker{},

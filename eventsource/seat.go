@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,6 +17,7 @@ type seat struct {
 	store  Store
 	cps    Checkpoints
 	id     string
+	era    string // what the ids of all members begin with that can be alive; "" is unknown
 	heard  map[string]heard
 	beat   uint64
 	beaten time.Time // when the last beat that arrived was sent
@@ -73,9 +76,26 @@ func (s *seat) load(ctx context.Context) (Checkpoint, groupState, error) {
 	return record, state, err
 }
 
+// eraOf is what the ids of all members begin with that can be alive, if cps knows that;
+// see Checkpoints. What speaks for other Checkpoints than cps is not believed.
+func eraOf(cps Checkpoints) string {
+	alone, ok := cps.(interface{ Incarnation() (string, Checkpoints) })
+	if !ok || !reflect.ValueOf(cps).Comparable() {
+		return ""
+	}
+	name, of := alone.Incarnation()
+	if of != cps || name == "" {
+		return ""
+	}
+	return name + "-"
+}
+
 // silent judges the members of a state that was read now.
 func (s *seat) silent(now time.Time) func(member) bool {
 	return func(m member) bool {
+		if !strings.HasPrefix(m.ID, s.era) {
+			return true
+		}
 		h, known := s.heard[m.ID]
 		if !known || h.beat != m.Beat {
 			h = heard{beat: m.Beat, at: now}

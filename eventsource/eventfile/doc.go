@@ -38,7 +38,8 @@
 //
 // The directory holds the event log (*.wal), beside each complete file of it an
 // index (*.idx) that may be deleted at any time, a directory "checkpoints" with
-// a log of its own, and LOCK. Copy all of it while the log is closed, or a
+// a log of its own, LOCK, and a file "incarnation", by which Open tells a crash from a
+// Close. Copy all of it while the log is closed, or a
 // snapshot of the file system at any time, for a backup. The format is stable:
 // a later release reads what this one wrote.
 package eventfile

@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("KEELSON_EVENTFILE_CHILD"); dir != "" {
 		child(dir)
 	}
+	if dir := os.Getenv("KEELSON_EVENTFILE_PROJECT"); dir != "" {
+		project(dir)
+	}
 	os.Exit(m.Run())
 }
 

@@ -43,6 +43,7 @@ type Log struct {
 	set   settings
 	wal   *wal.Log
 	maker id.Maker
+	era   string       // see Incarnation; "" is unknown
 	seed  maphash.Seed // of the hashes of ids
 
 	drafts sync.Pool // of *draft
@@ -76,7 +77,7 @@ type settings struct {
 	fs       wal.FS
 	hashMask uint64
 	now      func() time.Time
-	sidecars bool // off: the file system is no real one
+	sidecars bool // off: the file system is no real one; then there is no incarnation either
 }
 
 // pending is a record that was enqueued.
@@ -135,6 +136,9 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 		return nil, errors.Join(translate(err), l.wal.Close())
 	}
 	if set.sidecars {
+		if l.era, err = enterEra(dir); err != nil {
+			return nil, errors.Join(err, l.checkpoints.close(), l.wal.Close())
+		}
 		l.background.Go(l.writeSidecars)
 	}
 	return l, nil
@@ -143,12 +147,19 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 // Close finishes the appends in flight, marks a clean end, and gives the
 // directory free. Later calls of it return the same, of everything else
 // [eventsource.ErrClosed]. After a failed write it returns that failure.
+//
+// End every [eventsource.Projection.Run] on the log before, and wait until it has
+// returned. One that finds the log closed ends too, but cannot give its partitions back:
+// whoever opens the log next waits for its Lease.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.closed.Store(true)
 		close(l.stop)
 		l.background.Wait()
-		l.closeErr = errors.Join(translate(l.wal.Close()), l.checkpoints.close())
+		if l.set.sidecars { // while the directory is locked
+			l.closeErr = leaveEra(l.dir)
+		}
+		l.closeErr = errors.Join(l.closeErr, translate(l.wal.Close()), l.checkpoints.close())
 		l.signal.raise()
 	})
 	return l.closeErr

@@ -182,6 +182,13 @@ func (s *Shop) put(url string, body []byte) error {
 	return nil
 }
 
+// faulty reports whether a fault is in force.
+func (s *Shop) faulty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.active) > 0
+}
+
 // report tells the collector which faults are in force, and what has changed: all
 // of them every time, since a list of changes goes wrong with the first that is
 // missed.
@@ -195,6 +202,9 @@ func (s *Shop) report(why string) {
 	}
 	s.mu.Unlock()
 	s.collector.SetFaults(faults, why)
+	for _, r := range s.all() {
+		r.nudge()
+	}
 }
 
 // StopService stops a service: what runs may finish, new connections are refused.
@@ -206,6 +216,7 @@ func (s *Shop) StopService(name string) error {
 	}
 	r.stop(s.ctx)
 	s.collector.SetService(name, "stopped", r.addr, 0)
+	r.nudge()
 	return nil
 }
 
@@ -221,6 +232,7 @@ func (s *Shop) KillService(name string) error {
 	cancel()
 	r.stop(now)
 	s.collector.SetService(name, "stopped", r.addr, 0)
+	r.nudge()
 	return nil
 }
 
@@ -240,6 +252,7 @@ func (s *Shop) StartService(name string) error {
 		return err
 	}
 	s.collector.SetService(name, s.health(r.addr), r.addr, r.pid()) // the next check may be ten seconds off
+	r.nudge()                                                       // it may not be ready yet
 	return nil
 }
 

@@ -36,7 +36,7 @@ func (s *Shop) enlist(svc Service, n int) (*replica, error) {
 		return nil, fmt.Errorf("%s: %w", svc.Name, err)
 	}
 	r := &replica{
-		Service: svc, Name: svc.replicaName(n), network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1),
+		Service: svc, Name: svc.replicaName(n), network: s.network, addr: ln.Addr().String(), listener: ln, turn: make(chan struct{}, 1), look: make(chan struct{}, 1),
 		switches: s.switchOrders,
 	}
 	if s.config.Procs && !svc.Backplane {

@@ -131,6 +131,35 @@ func TestARepeatedOrderIsTheSameOrder(t *testing.T) {
 	})
 }
 
+// A20: the saga of an order is forgotten after a while, or the shop would grow for ever;
+// what was promised is not.
+func TestAnOrderOutlivesItsSaga(t *testing.T) {
+	c := impatient(t)
+	c.Preset.Wire.Keep = 4 * time.Second
+	visitWith(t, c, func(v visitor) {
+		first, _ := v.buy(`{"userId":1}`, "Idempotency-Key", "k-1")
+		sagas := func() string {
+			return v.do("GET", "orders", "/_control/sagas?states=completed", "", "X-Shop-Secret", v.shop.Secret()).body
+		}
+		time.Sleep(time.Second) // its last step is on record a moment after the answer
+		assert.Contains(t, sagas(), first.ID)
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, "[]\n", sagas())
+		o, a := v.buy(`{"userId":1}`, "Idempotency-Key", "k-1")
+		assert.Equal(t, first.ID, o.ID)
+		assert.Equal(t, "confirmed", o.Status)
+		assert.Equal(t, "true", a.Header.Get("Idempotent-Replayed"))
+		assert.Equal(t, int64(199), v.ledger().Captured)
+		_, a = v.buy(`{"userId":1,"items":[{"sku":"P-2","qty":1}]}`, "Idempotency-Key", "k-1")
+		assert.Equal(t, http.StatusUnprocessableEntity, a.StatusCode)
+		assert.Equal(t, "[]\n", sagas(), "no saga is started for what is done")
+		assert.Equal(t, http.StatusGone, v.do("POST", "orders", "/orders/"+o.ID+"/return", "").StatusCode)
+		assert.Equal(t, http.StatusGone, v.do("GET", "orders", "/orders/"+o.ID+"/history", "").StatusCode)
+		assert.Equal(t, http.StatusNotFound, v.do("POST", "orders", "/orders/nobody/return", "").StatusCode)
+		v.balanced()
+	})
+}
+
 // T1: nothing is captured unless the parcel is on its way. When shipping stays out,
 // money and goods go back.
 func TestNothingIsTakenForWhatIsNotShipped(t *testing.T) {

@@ -105,7 +105,7 @@ func TestTheRegistryAsksForHealth(t *testing.T) {
 	visit(t, func(v visitor) {
 		time.Sleep(time.Second)
 		v.inject("shipping", "blackhole")
-		time.Sleep(time.Second)
+		time.Sleep(2500 * time.Millisecond) // it is at rest, and asked every two seconds
 		passing := v.do("GET", "registry", "/v1/health/service/shipping?passing=1", "").body
 		assert.Equal(t, "[]\n", passing)
 		all := v.do("GET", "registry", "/v1/catalog/service/shipping", "").body

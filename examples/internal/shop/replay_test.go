@@ -14,6 +14,7 @@ import (
 
 	"github.com/keelson-go/keelson/examples/internal/shop"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
+	"github.com/keelson-go/keelson/examples/internal/shop/shoptest"
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
@@ -22,7 +23,7 @@ import (
 // A13: every read model of the shop, folded anew from zero while orders come in, some of
 // which are undone, is what it was.
 func TestEveryProjectionIsTheFoldOfItsLog(t *testing.T) {
-	busy(t, func(t *testing.T, s *shop.Shop) {
+	shoptest.Busy(t, 3*time.Second, func(t *testing.T, s *shop.Shop) {
 		rule, err := fault.Parse("shipping", []string{"refuse=30%"})
 		require.NoError(t, err)
 		_, err = s.Inject(rule)

@@ -37,9 +37,18 @@ type replica struct {
 	// is a channel and no mutex because a stop waits for requests to finish: in a
 	// synctest bubble time stands still for those who wait for a mutex.
 	turn     chan struct{}
-	listener net.Listener // taken before all services start; nil once it is used
-	ended    bool         // for good
-	retired  atomic.Bool  // scaled away; Scale may bring it back
+	listener net.Listener  // taken before all services start; nil once it is used
+	ended    bool          // for good
+	retired  atomic.Bool   // scaled away; Scale may bring it back
+	look     chan struct{} // holds a token when its health is to be asked for now
+}
+
+// nudge makes its health be asked for now.
+func (r *replica) nudge() {
+	select {
+	case r.look <- struct{}{}:
+	default:
+	}
 }
 
 // running reports whether the service serves.
@@ -112,6 +121,7 @@ func (r *replica) lives(l life) { r.life.Store(&l) }
 func (r *replica) died(p *process) {
 	if l := r.life.Load(); l != nil && *l == life(p) {
 		r.life.CompareAndSwap(l, nil)
+		r.nudge()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/shoptest"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -16,7 +17,7 @@ import (
 // T4: a compensation that cannot be done stops its saga and says why; the others go
 // on, and a decision made as the page makes it ends the one that is stuck.
 func TestAStuckSagaIsShownAndResolved(t *testing.T) {
-	busy(t, func(t *testing.T, s *shop.Shop) {
+	shoptest.Busy(t, 3*time.Second, func(t *testing.T, s *shop.Shop) {
 		rule, err := fault.Parse("payments", []string{"refuse=100%", "path=/reservations/", "for=3s"})
 		require.NoError(t, err)
 		s.SetLoad(10, map[string]int{"browse": 1})
@@ -58,7 +59,7 @@ func TestAStuckSagaIsShownAndResolved(t *testing.T) {
 
 // What control may do to a service is for control alone.
 func TestControlIsForControlAlone(t *testing.T) {
-	busy(t, func(t *testing.T, s *shop.Shop) {
+	shoptest.Busy(t, 3*time.Second, func(t *testing.T, s *shop.Shop) {
 		client := http.Client{Transport: &http.Transport{DialContext: s.Network().DialContext, DisableKeepAlives: true}}
 		for _, path := range []string{"/_control/breakers/users/trip", "/_control/sagas/x/resolve"} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL("orders")+path, nil)
@@ -72,10 +73,10 @@ func TestControlIsForControlAlone(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, status, "%s", answer)
 		time.Sleep(5 * time.Second)
-		assert.Equal(t, "open", breakerState(t, s, "orders/payments"), "held, and no probe closes it")
+		assert.Equal(t, "open", shoptest.BreakerState(t, s, "orders/payments"), "held, and no probe closes it")
 		_, _, err = s.Ask(t.Context(), "orders", http.MethodPost, "/_control/breakers/payments/release", nil)
 		require.NoError(t, err)
 		time.Sleep(5 * time.Second)
-		assert.Equal(t, "closed", breakerState(t, s, "orders/payments"))
+		assert.Equal(t, "closed", shoptest.BreakerState(t, s, "orders/payments"))
 	})
 }

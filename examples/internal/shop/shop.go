@@ -276,20 +276,36 @@ func (s *Shop) Progress(p collect.Scenario) { s.collector.SetScenario(p) }
 // watch asks a service for its health until the shop ends. It asks from outside,
 // since a service that hangs does not know it; what the service tells of itself
 // by telemetry is never taken for its health.
+//
+// Whoever is well, in a shop where nothing is broken on purpose, is asked more rarely,
+// until something is.
 func (s *Shop) watch(r *replica) {
-	tick := time.NewTicker(s.config.Preset.HealthEvery)
-	defer tick.Stop()
-	for {
+	every := s.config.Preset.HealthEvery
+	pause := every
+	for s.ctx.Err() == nil {
+		state := ""
 		if !r.retired.Load() {
-			s.collector.SetService(r.Name, s.health(r.addr), r.addr, r.pid())
+			state = s.health(r.addr)
+			s.collector.SetService(r.Name, state, r.addr, r.pid())
 		}
+		pause = min(2*pause, max(every, restingCheck))
+		if state != "up" || s.faulty() {
+			pause = every
+		}
+		timer := time.NewTimer(pause)
 		select {
-		case <-tick.C:
+		case <-timer.C:
+		case <-r.look:
+			pause = every
 		case <-s.ctx.Done():
-			return
 		}
+		timer.Stop()
 	}
 }
+
+// restingCheck is the longest pause between two health checks of who is well, unless the
+// preset has a longer one anyway.
+const restingCheck = 2 * time.Second
 
 // health asks once. Whoever refuses the connection is stopped; whoever takes it
 // and does not answer well within the limit is failing.
@@ -307,6 +323,7 @@ func (s *Shop) health(addr string) string {
 		}
 		return "failing"
 	}
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // the connection is used again only once it has been read
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return "failing" // also one that drains: it is alive, and wants no requests

@@ -275,7 +275,7 @@ func (s *Shop) login(ctx context.Context, user int, _ string) (string, error) {
 func (s *Shop) newChecker() *check.Checker {
 	return check.New(check.Config{
 		URL: s.URL, Client: s.http, Secret: s.secret, Has: has,
-		State: s.State, Witness: s.load.Witness, Set: s.collector.SetLamp,
+		State: s.State, AtRest: s.collector.AtRest, Witness: s.load.Witness, Set: s.collector.SetLamp,
 	})
 }
 

@@ -63,7 +63,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return err
 	}
-	answer, err := c.http.Do(ctx, wire.Request{Method: method, Path: path, Body: body, Once: true})
+	answer, err := c.http.Do(ctx, wire.Request{Method: method, Path: path, Body: body, Once: true, Poll: method == http.MethodGet})
 	switch {
 	case err != nil:
 		return err

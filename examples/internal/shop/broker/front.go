@@ -45,7 +45,15 @@ func NewFront(memory *messaging.Memory) *Front {
 
 // Routes are those of the broker as a service; it may be built again after its end.
 func (f *Front) Routes(n *wire.Node) (*http.ServeMux, error) {
-	n.Section("broker", func() any { return f.memory.Stats() })
+	n.Section("broker", func() any {
+		stats := f.memory.Stats()
+		for _, g := range stats {
+			if g.Ready+g.Delayed > 0 {
+				n.Stir() // it will not stay so
+			}
+		}
+		return stats
+	})
 	ready := n.Await("members")
 	n.Go("members", func(ctx context.Context) error {
 		f.mu.Lock()

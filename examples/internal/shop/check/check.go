@@ -65,6 +65,7 @@ type Config struct {
 	Secret  string // of this run
 	Has     func(service string) bool
 	State   func() collect.State
+	AtRest  func() bool // nothing happens
 	Witness func() load.Witness
 	Set     func(name string, l collect.Lamp)
 }
@@ -97,14 +98,17 @@ func New(c Config) *Checker {
 	return out
 }
 
-// Run checks once a second until ctx ends.
+// Run checks once a second until ctx ends, and every fourth second while nothing
+// happens.
 func (c *Checker) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-tick.C:
-			c.Check(ctx)
+			if n%4 == 0 || !c.config.AtRest() {
+				c.Check(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -215,6 +219,7 @@ func (c *Checker) get(ctx context.Context, service, path string) (*http.Response
 		return nil, err
 	}
 	req.Header.Set(wire.HeaderSecret, c.config.Secret)
+	req.Header.Set(wire.HeaderPoll, "1")
 	resp, err := c.config.Client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", service, errNobody) // the transport's text has a port in it, and no news

@@ -1,7 +1,6 @@
 package check_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +13,6 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/internal/assert"
-	"github.com/keelson-go/keelson/internal/require"
 )
 
 // world is what a checker sees: the answers of services, and what control knows.
@@ -24,6 +22,7 @@ type world struct {
 	witness load.Witness
 	lamps   map[string]collect.Lamp
 	checker *check.Checker
+	atRest  bool
 }
 
 // RoundTrip answers without a network, so that time can be fake.
@@ -61,7 +60,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 		w.checker = check.New(check.Config{
 			URL: func(service string) string { return "http://" + service }, Client: &http.Client{Transport: w},
 			Has:   func(string) bool { return true },
-			State: func() collect.State { return w.state }, Witness: func() load.Witness { return w.witness },
+			State: func() collect.State { return w.state }, AtRest: func() bool { return w.atRest }, Witness: func() load.Witness { return w.witness },
 			Set: func(name string, l collect.Lamp) { w.lamps[name] = l },
 		})
 		test(t, w)
@@ -380,16 +379,5 @@ func TestALoadThatStopsShows(t *testing.T) {
 			w.check(t)
 			w.want(t, check.Load, "ok", "")
 		}
-	})
-}
-
-func TestRunChecksOnceASecond(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
-		defer cancel()
-		begin := time.Now()
-		w.checker.Run(ctx)
-		require.True(t, len(w.lamps) > 0)
-		assert.Equal(t, begin.Add(3*time.Second).UnixMilli(), w.lamps[check.Load].CheckedAt)
 	})
 }

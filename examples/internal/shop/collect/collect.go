@@ -25,9 +25,12 @@ import (
 const (
 	stateEvery = 100 * time.Millisecond
 	pointEvery = 200 * time.Millisecond
-	keepPoints = int(2 * time.Minute / pointEvery) // as much as the page can show
-	keepNews   = 200                               // lines of the event log that a new page starts with
-	keepMoves  = 500                               // changes of breakers, for the strips of a new page
+	restEvery  = time.Second     // of both, while nothing happens
+	restAfter  = 2 * time.Second // that nothing has happened
+	keepFor    = 2 * time.Minute // as much as the page can show
+	keepPoints = int(keepFor / pointEvery)
+	keepNews   = 200 // lines of the event log that a new page starts with
+	keepMoves  = 500 // changes of breakers, for the strips of a new page
 )
 
 // Config is what the document says of the run as a whole.
@@ -53,8 +56,9 @@ type Collector struct {
 	points   []Point          // the last two minutes
 	news     []News           // the last changes worth a line
 	moves    []wire.Record    // breaker events, for the strips
-	prior    map[string]prior // totals a second ago, by breaker
+	prior    map[string]prior // totals of the last second, by breaker
 	read     map[string]reading
+	stirred  time.Time // when something has happened last
 }
 
 // source is what is known of one service.
@@ -91,7 +95,8 @@ func New(c Config) *Collector {
 }
 
 // Run publishes the state ten times a second and a point five times, until ctx
-// ends.
+// ends; each once a second while nothing happens, so that a shop at rest costs next to
+// nothing with a page open on it.
 func (c *Collector) Run(ctx context.Context) {
 	tick := time.NewTicker(stateEvery)
 	defer tick.Stop()
@@ -101,16 +106,28 @@ func (c *Collector) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		point, state := int(pointEvery/stateEvery), 1
+		if c.AtRest() {
+			point, state = int(restEvery/stateEvery), int(restEvery/stateEvery)
+		}
 		// The state is a fleeting frame: whoever misses one has the next. A point of
 		// the charts is not, as a gap in a line stays.
-		if n%int(pointEvery/stateEvery) == 0 {
+		if n%point == 0 {
 			c.Hub.Publish("load", c.addPoint(), false)
 		}
-		if c.Hub.Watched() { // the dearest frame, and nobody comes back for one that he has missed
+		if n%state == 0 && c.Hub.Watched() { // the dearest frame, and nobody comes back for one that he has missed
 			c.Hub.Publish("state", c.State(), true)
 		}
 		c.publishTails()
 	}
+}
+
+// AtRest reports whether nothing has happened for a while, and nothing is under way. A
+// service at work says so, and a fault or a broken lamp is told by who has it.
+func (c *Collector) AtRest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.stirred) > restAfter && !c.scenario.Running && c.config.Load.RPS() == 0
 }
 
 // State returns the document.
@@ -224,6 +241,9 @@ func (c *Collector) setStats(name string, at time.Time, s wire.Stats) {
 	if s.Requests < src.stats.Requests {
 		src.history = nil // a new life of the service counts from zero
 	}
+	if s.Stirred != src.stats.Stirred {
+		c.stirred = time.Now()
+	}
 	src.stats = s
 	src.history = append(src.history, sample{at, s.Requests, attempts(s)})
 	for len(src.history) > 1 && at.Sub(src.history[0].at) > 10*time.Second {
@@ -266,6 +286,9 @@ func (c *Collector) SetService(name, state, addr string, pid int) {
 	src := c.source(name)
 	before := src.State
 	src.State, src.Addr, src.PID = state, addr, pid
+	if before != state {
+		c.stirred = time.Now()
+	}
 	c.mu.Unlock()
 	if before != state && before != "unknown" { // that a service has come up at the start is no news
 		c.tell(time.Now(), "log", name+" is "+state)
@@ -331,7 +354,7 @@ func (c *Collector) SetScenario(s Scenario) {
 func (c *Collector) tell(at time.Time, kind, text string) {
 	n := News{At: at.UnixMilli(), Kind: kind, Text: text}
 	c.mu.Lock()
-	c.news = appendBounded(c.news, n, keepNews)
+	c.news, c.stirred = appendBounded(c.news, n, keepNews), time.Now()
 	c.mu.Unlock()
 	c.Hub.Publish("log", n, false)
 }

@@ -11,13 +11,14 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/wire"
 )
 
-// prior is what a breaker's totals were at some time; the charts show
-// differences over one second.
+// prior is what a breaker's totals were, oldest first; the charts show differences over
+// one second.
 type prior []breakerTotals
 
 // breakerTotals is the part of a breaker's statistics that the charts need. All
 // of them grow only, until the service is restarted.
 type breakerTotals struct {
+	at                                   time.Time
 	State                                string
 	Succeeded, Failed, Ignored, Rejected uint64
 	retry                                wire.RetryStats
@@ -71,12 +72,15 @@ func (c *Collector) addPoint() Point {
 		p.Services[name] = src.lastSecond()
 		for breaker, raw := range src.stats.Breakers {
 			if now, ok := c.totals(breaker, raw); ok {
-				now.retry = src.stats.Retry[breaker]
+				now.retry, now.at = src.stats.Retry[breaker], time.Now()
 				p.Breakers[breaker] = c.rates(breaker, now)
 			}
 		}
 	}
 	c.points = appendBounded(c.points, p, keepPoints)
+	for p.At-c.points[0].At > keepFor.Milliseconds() {
+		c.points = slices.Delete(c.points, 0, 1)
+	}
 	return p
 }
 
@@ -91,8 +95,8 @@ func (c *Collector) rates(name string, now breakerTotals) BreakerPoint {
 	out := BreakerPoint{State: now.State}
 	if len(past) > 0 {
 		then := past[0]
-		// In the first second there are fewer samples than that, and no whole second.
-		per := float64(time.Second) / float64(time.Duration(len(past))*pointEvery)
+		// In the first second there is no sample that old.
+		per := 1 / max(now.at.Sub(then.at), time.Millisecond).Seconds()
 		out.Passed = float64(now.Succeeded-then.Succeeded) * per
 		out.Failed = float64(now.Failed-then.Failed) * per
 		out.Ignored = float64(now.Ignored-then.Ignored) * per
@@ -101,18 +105,25 @@ func (c *Collector) rates(name string, now breakerTotals) BreakerPoint {
 			out.Tries = float64(now.retry.Attempts-then.retry.Attempts) / float64(asked)
 		}
 	}
-	c.prior[name] = appendBounded(past, now, int(time.Second/pointEvery))
+	past = append(past, now)
+	for len(past) > 1 && now.at.Sub(past[1].at) > time.Second-pointEvery-stateEvery {
+		past = slices.Delete(past, 0, 1) // the first that is left will be a second old at the next point
+	}
+	c.prior[name] = past
 	return out
 }
 
 // lastSecond is the rate over about the last second; the collector's lock is held.
 func (s *source) lastSecond() float64 {
-	n := len(s.history)
-	if n < 2 {
+	if len(s.history) < 2 {
 		return 0
 	}
-	// Services push ten times a second: eleven samples have a second between them.
-	return rate(s.history[max(0, n-11)], s.history[n-1])
+	last := s.history[len(s.history)-1]
+	first := len(s.history) - 2
+	for first > 0 && last.at.Sub(s.history[first].at) < time.Second {
+		first--
+	}
+	return rate(s.history[first], last)
 }
 
 // snapshot is what a page starts with: the state and the last two minutes. A page

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	ringFrames   = 4096 // kept for those who come back
-	clientFrames = 256  // that one client may lag behind
+	ringFrames   = 4096    // kept for those who come back
+	ringBytes    = 4 << 20 // of data in them at most: half a minute under load
+	clientFrames = 256     // that one client may lag behind
 )
 
 // Frame is one server-sent event.
@@ -32,6 +33,7 @@ type Hub struct {
 	mu      sync.Mutex
 	seq     uint64
 	ring    []Frame // the last frames in order, without fleeting ones
+	size    int     // of the data in ring
 	evicted uint64  // the highest sequence number that has left the ring
 	clients map[*Client]struct{}
 	closed  bool
@@ -75,11 +77,12 @@ func (h *Hub) Watched() bool {
 // keep puts f into the ring. What leaves it is remembered by number alone: a
 // client that has seen less than that cannot go on without a gap.
 func (h *Hub) keep(f Frame) {
-	if len(h.ring) == ringFrames {
-		h.evicted = h.ring[0].Seq
-		h.ring = slices.Delete(h.ring, 0, 1)
+	old := 0
+	for h.size += len(f.Data); old < len(h.ring) && (len(h.ring)-old >= ringFrames || h.size > ringBytes); old++ {
+		h.evicted = h.ring[old].Seq
+		h.size -= len(h.ring[old].Data)
 	}
-	h.ring = append(h.ring, f)
+	h.ring = append(slices.Delete(h.ring, 0, old), f)
 }
 
 // Seq is the number of the last frame.

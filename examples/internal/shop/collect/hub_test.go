@@ -3,6 +3,7 @@ package collect_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
@@ -58,6 +59,22 @@ func TestAForeignIDGetsASnapshot(t *testing.T) {
 	}
 	assert.Equal(t, []string{`snapshot "all"`}, take(t, h.Join("RUN-0")))
 	assert.Equal(t, 4096, len(take(t, h.Join("RUN-1"))), "all that the ring holds")
+}
+
+// T28: long frames fill the ring sooner: it holds four megabytes at most.
+func TestTheRingIsBoundedInBytes(t *testing.T) {
+	h := newHub()
+	for n := range 40 {
+		h.Publish("log", strings.Repeat("x", 500_000), false)
+		if n >= 10 {
+			assert.Equal(t, 8, len(take(t, h.Join(fmt.Sprintf("RUN-%d", n-7)))))
+			assert.Equal(t, 1, len(take(t, h.Join(fmt.Sprintf("RUN-%d", n-8)))), "a snapshot")
+		}
+	}
+	for n := range 5000 {
+		h.Publish("log", n, false)
+	}
+	assert.Equal(t, 4096, len(take(t, h.Join(fmt.Sprintf("RUN-%d", 5040-4096)))))
 }
 
 // A client that is behind by more than its queue gets one snapshot and no part

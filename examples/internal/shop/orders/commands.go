@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,11 +99,19 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 		}
 		return s.begin(ctx, c, prices)
 	}
+	// In this order: Start comes before step 1, so an order that is in the book has had a
+	// saga. If that is forgotten, the order is over, also one that a person has given up.
+	// Started anew it would find some of its steps done, and undone, and do the others: a
+	// customer could be charged for what he was told is not coming.
+	known := s.known(c.ID)
 	_, _, err = s.sagas.Get(ctx, c.ID)
 	t.Replayed = err == nil
+	if errors.Is(err, saga.ErrNotFound) && known.ID != "" {
+		return Taken{Order: known, Replayed: true}, s.sameAs(ctx, c.Purchase)
+	}
 	if err := s.sagas.Start(ctx, c.ID, c.Purchase); err != nil {
 		if errors.Is(err, saga.ErrConflict) {
-			return t, wire.Invalid("this Idempotency-Key belongs to another order")
+			return t, anotherOrder()
 		}
 		return t, err
 	}
@@ -125,6 +134,31 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 	}
 	return t, err
 }
+
+// known is an order in the read model; the zero Order if it is not there.
+func (s *Service) known(id string) (o Order) {
+	s.book.View(func(b *book, _ eventsource.Position) {
+		if found := b.orders[id]; found != nil {
+			o = *found
+		}
+	})
+	return o
+}
+
+// sameAs compares a purchase with what the order of this id began with, which is in the
+// log: since then its address may have been corrected.
+func (s *Service) sameAs(ctx context.Context, p Purchase) error {
+	asked, _, err := eventsource.Fold(ctx, s.log, codec, eventsource.Stream(p.ID), eventsource.ReadOptions{Limit: 1}, Order{}, evolve)
+	if err != nil {
+		return err
+	}
+	if asked.User != p.User || asked.Address != p.Address || !slices.Equal(quantities(asked.Items), quantities(p.Items)) {
+		return anotherOrder()
+	}
+	return nil
+}
+
+func anotherOrder() error { return wire.Invalid("this Idempotency-Key belongs to another order") }
 
 // await returns at the ring, after d, or shortly before the end of ctx: in time to say
 // how things stand.
@@ -234,6 +268,8 @@ func (s *Service) returnOrder(ctx context.Context, c ReturnOrder) (struct{}, err
 		}
 	}
 	switch {
+	case errors.Is(err, saga.ErrNotFound) && s.status(c.ID) != "":
+		err = s.forgotten("the order is too old to be returned")
 	case errors.Is(err, saga.ErrNotFound):
 		err = notFound()
 	case errors.Is(err, saga.ErrConflict), errors.Is(err, saga.ErrTerminal), errors.Is(err, saga.ErrPastPivot):
@@ -243,17 +279,19 @@ func (s *Service) returnOrder(ctx context.Context, c ReturnOrder) (struct{}, err
 }
 
 // status is that of an order in the read model; "" if it is not there.
-func (s *Service) status(id string) (status string) {
-	s.book.View(func(b *book, _ eventsource.Position) {
-		if o := b.orders[id]; o != nil {
-			status = o.Status
-		}
-	})
-	return status
-}
+func (s *Service) status(id string) string { return s.known(id).Status }
 
 func notFound() error {
 	return wire.NewProblem(http.StatusNotFound, "order-not-found", "Order not found")
+}
+
+// forgotten is the answer to what would need a saga that was kept long enough. Where
+// nobody coordinates, there never was one.
+func (s *Service) forgotten(detail string) error {
+	if s.choreographed || s.whole != nil {
+		return wire.NewProblem(http.StatusConflict, "no-saga", "orders in this mode are carried out without a saga, and cannot be returned")
+	}
+	return wire.NewProblem(http.StatusGone, "forgotten", detail)
 }
 
 // getOrder reads the model, which sees an order as soon as step 1 is done. Before
@@ -264,12 +302,7 @@ func (s *Service) getOrder(ctx context.Context, q GetOrderByID) (o Order, err er
 			return o, wire.Unavailable("the read model", err)
 		}
 	}
-	s.book.View(func(b *book, _ eventsource.Position) {
-		if found := b.orders[q.ID]; found != nil {
-			o = *found
-		}
-	})
-	if o.ID != "" {
+	if o = s.known(q.ID); o.ID != "" {
 		return o, nil
 	}
 	p, _, err := s.sagas.Get(ctx, q.ID)

@@ -1,7 +1,6 @@
 package orders
 
 import (
-	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -35,10 +34,13 @@ type (
 	}
 	// OrderConfirmed ends it well: paid, and on its way.
 	OrderConfirmed struct{}
-	// OrderRejected ends it, with nothing left of it.
+	// OrderRejected ends it, with nothing left of it. Items and Address are told of one
+	// that was given up before it was created: nothing else says what was asked for.
 	OrderRejected struct {
-		User   int    `json:"userId"`
-		Reason string `json:"reason"`
+		User    int    `json:"userId"`
+		Reason  string `json:"reason"`
+		Items   []Item `json:"items,omitempty"`
+		Address string `json:"address,omitempty"`
 	}
 	// OrderReturned ends one that was confirmed.
 	OrderReturned struct{}
@@ -86,8 +88,10 @@ func evolve(o Order, e Event) Order {
 	case OrderConfirmed:
 		o.Status = confirmed
 	case OrderRejected:
+		if o.Status == "" { // given up before it was created
+			o.User, o.Items, o.Address = e.User, e.Items, e.Address
+		}
 		o.Status, o.Reason = rejected, e.Reason
-		o.User = cmp.Or(o.User, e.User) // given up before it was created
 	case OrderReturned:
 		o.Status = returned
 	}
@@ -102,7 +106,7 @@ var decider = eventsource.Decider[Event, Event, Order]{
 	Evolve: evolve,
 	Decide: func(o Order, want Event) ([]Event, error) {
 		from, done := "", ""
-		switch want.(type) {
+		switch e := want.(type) {
 		case OrderCreated:
 			done = pending
 		case AddressChanged:
@@ -113,6 +117,7 @@ var decider = eventsource.Decider[Event, Event, Order]{
 			if o.Status == "" { // given up before it was created
 				return []Event{want}, nil
 			}
+			want = OrderRejected{User: e.User, Reason: e.Reason}
 			from, done = pending, rejected
 		case OrderReturned:
 			from, done = confirmed, returned

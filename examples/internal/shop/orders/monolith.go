@@ -44,8 +44,10 @@ func (s *Service) atOnce(ctx context.Context, c CreateOrder, prices map[string]i
 	if err != nil {
 		return t, wire.Unavailable("orders", err)
 	}
-	if t.Replayed && !s.same(c.Purchase) {
-		return t, wire.Invalid("this Idempotency-Key belongs to another order")
+	if t.Replayed {
+		if err := s.sameAs(ctx, c.Purchase); err != nil {
+			return t, err
+		}
 	}
 	t.Order, err = s.getOrder(ctx, GetOrderByID{ID: c.ID, After: t.Position})
 	return t, err
@@ -60,7 +62,7 @@ func (s *Service) try(ctx context.Context, p Purchase, created OrderCreated) (ev
 	conds := []eventsource.Condition{eventsource.NoStream(p.ID)}
 	result, err := s.whole(ctx, p, own, conds)
 	if problem, ok := errors.AsType[*wire.Problem](err); ok {
-		if own, err = wire.Encode[Event](codec, p.ID, created, OrderRejected{p.User, problem.Detail}); err != nil {
+		if own, err = wire.Encode[Event](codec, p.ID, created, OrderRejected{User: p.User, Reason: problem.Detail}); err != nil {
 			return 0, err
 		}
 		result, err = s.log.Append(ctx, own, conds...)

@@ -18,6 +18,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -257,6 +258,9 @@ func (s *Service) history(w http.ResponseWriter, r *http.Request) error {
 	}
 	records := []saga.Record{}
 	for rec, err := range s.coordinator.History(r.Context(), r.PathValue("id")) {
+		if errors.Is(err, saga.ErrNotFound) {
+			return s.forgotten("how this order was carried out is no longer remembered")
+		}
 		if err != nil {
 			return err
 		}
@@ -273,7 +277,7 @@ func (s *Service) coordinate(n *wire.Node) error {
 	}
 	settings := n.Settings()
 	c, err := saga.New(store, saga.Config{
-		Name: "orders", Lease: settings.Lease, Poll: settings.Lease / 4, Grace: settings.PerTry, Logger: n.Logger(),
+		Name: "orders", Lease: settings.Lease, Poll: settings.Lease / 4, Grace: settings.PerTry, Keep: settings.Keep, Logger: n.Logger(),
 		OnEvent: func(r saga.Record) {
 			n.Tell("saga", told{r.Saga, r.Name, r})
 			n.Crash("/sagas/"+r.Step, moment(r.Kind))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"reflect"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -46,8 +45,10 @@ func (s *Service) begin(ctx context.Context, c CreateOrder, prices map[string]in
 		return t, err
 	}
 	t.Replayed = out.Duplicate || err != nil
-	if t.Replayed && !s.same(c.Purchase) {
-		return t, wire.Invalid("this Idempotency-Key belongs to another order")
+	if t.Replayed {
+		if err := s.sameAs(ctx, c.Purchase); err != nil {
+			return t, err
+		}
 	}
 	if c.Wait > 0 && !t.Replayed {
 		s.await(ctx, c.Wait, rung)
@@ -57,16 +58,6 @@ func (s *Service) begin(ctx context.Context, c CreateOrder, prices map[string]in
 		t.Message = delayed
 	}
 	return t, err
-}
-
-// same tells whether an order is what was asked for.
-func (s *Service) same(p Purchase) (same bool) {
-	s.book.View(func(b *book, _ eventsource.Position) {
-		if o := b.orders[p.ID]; o != nil {
-			same = o.User == p.User && reflect.DeepEqual(quantities(o.Items), p.Items)
-		}
-	})
-	return same
 }
 
 // conversations is how orders stand where nobody coordinates: what statistics call

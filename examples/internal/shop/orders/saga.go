@@ -110,7 +110,7 @@ func quantities(items []Item) []Item {
 func (s *Service) create(ctx context.Context, p *Purchase) error {
 	prices, err := s.prices(ctx, p.Items)
 	if problem, ok := errors.AsType[*wire.Problem](err); ok {
-		if err := s.handle(ctx, p.ID, OrderRejected{p.User, problem.Detail}); err != nil {
+		if err := s.handle(ctx, p.ID, OrderRejected{p.User, problem.Detail, p.Items, p.Address}); err != nil {
 			return err
 		}
 		return saga.Refuse(errors.New(problem.Detail))
@@ -161,7 +161,7 @@ func (s *Service) reject(ctx context.Context, p *Purchase) error {
 		return err
 	}
 	in := eventsource.Scope{Stream: p.ID, Key: saga.CallFrom(ctx).Key()}
-	out, err := decider.Handle(ctx, s.log, codec, in, OrderRejected{p.User, sum.Cause})
+	out, err := decider.Handle(ctx, s.log, codec, in, OrderRejected{p.User, sum.Cause, p.Items, p.Address})
 	if errors.Is(err, errState) && out.State.Status == confirmed {
 		return s.handle(ctx, p.ID, OrderReturned{})
 	}

@@ -47,6 +47,7 @@ func (s *Service) stand() any {
 			p.Stuck++
 			continue // how old it is, is not its fault any more
 		}
+		s.node.Stir() // it ages
 		p.OldestMs = max(p.OldestMs, float64(time.Since(sum.Started))/float64(time.Millisecond))
 	}
 	return p

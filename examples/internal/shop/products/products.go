@@ -284,7 +284,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Service) follow(ctx context.Context, mirror *eventsource.Memory) error {
 	after := "0"
 	for ctx.Err() == nil {
-		answer, err := s.writer.Do(ctx, wire.Request{Method: http.MethodGet, Path: "/log?wait=500ms&after=" + after, Once: true})
+		answer, err := s.writer.Do(ctx, wire.Request{Method: http.MethodGet, Path: "/log?wait=500ms&after=" + after, Once: true, Poll: true})
 		if err != nil || answer.Status != http.StatusOK {
 			pause(ctx, 100*time.Millisecond)
 			continue
@@ -319,6 +319,7 @@ func (s *Service) follow(ctx context.Context, mirror *eventsource.Memory) error 
 func (s *Service) lag() any {
 	l := wire.Lag{}
 	if since := s.late.Load(); since > 0 {
+		s.node.Stir()
 		l = wire.Lag{Behind: 1, Ms: float64(time.Now().UnixNano()-since) / float64(time.Millisecond)}
 	}
 	return wire.Entry{Name: "replication/" + s.name, Value: l}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -42,7 +43,9 @@ type entry struct {
 	Registration
 	status string    // "passing" or "critical"
 	seen   time.Time // the last registration
-	next   time.Time // when to ask again
+	asked  time.Time
+	next   time.Time     // when to ask again
+	pause  time.Duration // between two questions: every, and longer while all is well
 	every  time.Duration
 	limit  time.Duration
 	asking bool
@@ -50,26 +53,31 @@ type entry struct {
 
 // Service is the registry.
 type Service struct {
-	client *http.Client
+	client   *http.Client
+	stopping <-chan struct{} // closed when nobody must be kept waiting any more
 
 	mu      sync.Mutex
 	entries map[string]*entry
 	index   uint64        // grows with each change that a reader could see
 	changed chan struct{} // closed at the next change
+	joined  chan struct{} // holds a token when somebody may be due sooner than anybody was
 }
 
-// What a registration may ask for, and how long one is kept that is not renewed.
+// What a registration may ask for, how rarely an instance is asked that is well, unless
+// it wants that itself, and how long one is kept that is not renewed.
 const (
 	minInterval = 100 * time.Millisecond
+	restingTime = 2 * time.Second
 	forget      = 10 // intervals
 )
 
 // New returns the registry's routes. It calls nobody but those that have registered.
 func New(n *wire.Node) (*http.ServeMux, error) {
 	s := &Service{
-		entries: map[string]*entry{}, changed: make(chan struct{}), index: 1,
-		client: &http.Client{Transport: &http.Transport{DialContext: n.Network().DialContext, IdleConnTimeout: 5 * time.Second}},
+		entries: map[string]*entry{}, changed: make(chan struct{}), index: 1, joined: make(chan struct{}, 1),
+		stopping: n.Stopping(),
 	}
+	s.client = &http.Client{Transport: &http.Transport{DialContext: s.watchful(n.Network().DialContext), IdleConnTimeout: 5 * time.Second}}
 	n.Go("health checks", s.check)
 	mux := http.NewServeMux()
 	mux.Handle("PUT /v1/agent/service/register", wire.Handler(s.register))
@@ -95,10 +103,14 @@ func (s *Service) register(w http.ResponseWriter, r *http.Request) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.entries[e.ID]; old != nil && old.Registration == e.Registration {
+		if e.seen.Sub(old.seen) < 3*old.every/2 {
+			s.soon(old)
+		}
 		old.seen = e.seen
 	} else {
 		s.entries[e.ID] = e
 		s.bump()
+		s.hurry()
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
@@ -131,9 +143,12 @@ func (in Registration) entry() (*entry, error) {
 		}
 		*to = d
 	}
-	e.next = e.seen.Add(e.every)
+	e.pause, e.next = e.every, e.seen.Add(e.every)
 	return e, nil
 }
+
+// host is host:port of the instance.
+func (in Registration) host() string { return net.JoinHostPort(in.Address, strconv.Itoa(in.Port)) }
 
 func (s *Service) deregister(w http.ResponseWriter, r *http.Request) error {
 	s.mu.Lock()
@@ -183,7 +198,7 @@ func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
 	if wait == 0 {
 		wait = time.Second
 	}
-	timer := time.NewTimer(min(wait, 2*time.Second))
+	timer := time.NewTimer(min(wait, maxWait))
 	defer timer.Stop()
 	for {
 		found, index, changed := s.find(r.PathValue("name"), r.URL.Query().Has("passing"))
@@ -194,11 +209,16 @@ func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
 		case <-changed:
 		case <-timer.C:
 			return s.answer(w, found, index)
+		case <-s.stopping:
+			return s.answer(w, found, index)
 		case <-r.Context().Done():
 			return s.answer(w, found, index)
 		}
 	}
 }
+
+// maxWait is less than a request that polls may take.
+const maxWait = 5 * time.Second
 
 func (s *Service) answer(w http.ResponseWriter, v any, index uint64) error {
 	w.Header().Set("X-Consul-Index", strconv.FormatUint(index, 10))
@@ -233,38 +253,44 @@ func (s *Service) catalog(w http.ResponseWriter, r *http.Request) error {
 
 // check asks whoever is due, each on its own: one that hangs holds up nobody.
 func (s *Service) check(ctx context.Context) error {
-	tick := time.NewTicker(minInterval / 2)
-	defer tick.Stop()
 	var wg sync.WaitGroup
 	defer s.client.CloseIdleConnections()
 	defer wg.Wait()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		for _, e := range s.due(time.Now()) {
+	for ctx.Err() == nil {
+		due, wait := s.due(time.Now())
+		for _, e := range due {
 			wg.Go(func() { s.judge(e, s.ask(ctx, e)) })
 		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-s.joined:
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
+	return ctx.Err()
 }
 
-// due are the entries to ask now; those that nobody has renewed for long are dropped.
-func (s *Service) due(now time.Time) (due []*entry) {
+// due are the entries to ask now, and how long nobody else will be; those that nobody
+// has renewed for long are dropped. Whoever is due within the shortest interval is asked
+// with the others: to wake once for all is cheaper.
+func (s *Service) due(now time.Time) (due []*entry, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	wait = time.Second
 	for id, e := range s.entries {
 		switch {
 		case now.Sub(e.seen) > forget*e.every && e.status != "passing":
 			delete(s.entries, id)
 			s.bump()
-		case !e.asking && !now.Before(e.next):
-			e.asking, e.next = true, now.Add(e.every)
+		case !e.asking && e.next.Sub(now) < minInterval/2:
+			e.asking, e.asked, e.next = true, now, now.Add(e.pause)
 			due = append(due, e)
 		}
+		wait = min(wait, max(e.next.Sub(now), minInterval/2))
 	}
-	return due
+	return due, wait
 }
 
 func (s *Service) ask(ctx context.Context, e *entry) error {
@@ -272,7 +298,7 @@ func (s *Service) ask(ctx context.Context, e *entry) error {
 	defer cancel()
 	url := e.Check.HTTP
 	if url == "" || strings.HasPrefix(url, "/") {
-		url = "http://" + net.JoinHostPort(e.Address, strconv.Itoa(e.Port)) + url
+		url = "http://" + e.host() + url
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -283,6 +309,7 @@ func (s *Service) ask(ctx context.Context, e *entry) error {
 		return err
 	}
 	defer resp.Body.Close()
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // the connection is used again only once it has been read
 	if resp.StatusCode/100 != 2 {
 		return errors.New(resp.Status)
 	}
@@ -297,6 +324,12 @@ func (s *Service) judge(e *entry, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.asking = false
+	e.pause = min(2*e.pause, max(e.every, restingTime))
+	if err != nil {
+		e.pause = e.every
+		e.next = e.asked.Add(e.every)
+		s.hurry()
+	}
 	if e.status != status && s.entries[e.ID] == e {
 		e.status = status
 		s.bump()

@@ -61,29 +61,50 @@ func (n *Node) observe(next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(ctx, loggerKey, n.config.Logger))
 		sw := &statusWriter{ResponseWriter: w}
 		w.Header().Set(HeaderTrace, trace)
-		n.inflight.Add(1)
-		if !quiet(r) {
-			n.requests.Add(1)
-		}
 		endSpan := n.traceEntry(r)
+		ended := n.count(r)
 		// One defer for all of it: a cut connection leaves by a panic as well, and
 		// must be counted like an answer.
 		defer func() {
-			n.inflight.Add(-1)
 			v := recover()
 			endSpan(sw)
-			if (v != nil || sw.status >= 500) && !quiet(r) {
-				n.errors.Add(1)
-			}
+			ended(v != nil || sw.status >= 500)
 			n.afterPanic(sw, r, v)
 		}()
 		next.ServeHTTP(sw, r)
 	})
 }
 
+// count adds a request to the figures; what it returns is called at its end.
+func (n *Node) count(r *http.Request) (ended func(failed bool)) {
+	if n.quiet(r) {
+		return func(bool) {
+			if strings.HasPrefix(r.URL.Path, "/_control") { // it may have changed what is shown
+				n.Stir()
+			}
+		}
+	}
+	n.requests.Add(1)
+	n.inflight.Add(1)
+	n.Stir()
+	return func(failed bool) {
+		n.inflight.Add(-1)
+		if failed {
+			n.errors.Add(1)
+		}
+		n.Stir()
+	}
+}
+
 // quiet requests are the shop's own and would blur the figures of a service: one
 // that nobody calls would still seem to be at work.
-func quiet(r *http.Request) bool {
+func (n *Node) quiet(r *http.Request) bool {
+	return watching(r) || r.Header.Get(HeaderPoll) != "" && !n.config.Entry
+}
+
+// watching requests ask for a node itself, and are answered in any state of it. Polls are
+// none: what a service says of its data it says when it has all of them.
+func watching(r *http.Request) bool {
 	return strings.HasPrefix(r.URL.Path, "/health") || strings.HasPrefix(r.URL.Path, "/_control") || r.URL.Path == "/stats" || r.URL.Path == "/log"
 }
 
@@ -109,6 +130,9 @@ func (n *Node) afterPanic(w *statusWriter, r *http.Request, v any) {
 func (n *Node) limitTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limit := n.config.Settings.Deadline
+		if r.Header.Get(HeaderPoll) != "" && !n.config.Entry { // it waits on purpose
+			limit = max(limit, pollLimit)
+		}
 		if text := r.Header.Get(HeaderTimeout); text != "" && !n.config.Entry {
 			ms, err := strconv.ParseUint(text, 10, 31)
 			if err != nil {
@@ -123,10 +147,13 @@ func (n *Node) limitTime(next http.Handler) http.Handler {
 	})
 }
 
+// pollLimit is how long a poll may take.
+const pollLimit = 6 * time.Second
+
 // holdUntilReady keeps requests back while the node starts, within their time.
 func (n *Node) holdUntilReady(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !quiet(r) {
+		if !watching(r) {
 			select {
 			case <-n.open:
 			case <-r.Context().Done():

@@ -51,6 +51,7 @@ type Request struct {
 	Header       http.Header // copied; may be nil
 	Body         []byte
 	Once         bool // one try: somebody further out counts and repeats
+	Poll         bool // asks whether there is something, and is no work if there is not
 }
 
 // Response is a whole answer, read to its end. No body is left to close, and no
@@ -124,7 +125,9 @@ func nothingSent(err error) bool {
 // was made; but one that was never made says nothing about the callee, and a few
 // callers in a hurry would otherwise shut it off for all.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
-	c.requests.Add(1)
+	if !r.Poll {
+		c.requests.Add(1)
+	}
 	policy := c.policy(r)
 	// Retry is outside and the breaker inside, so that every try is judged. The
 	// other way round the breaker would see one failure for three tries, and the
@@ -148,7 +151,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		answer, err := c.guarded(ctx, to, func(ctx context.Context) (*Response, error) {
 			answer, err := to.try(ctx, r, n)
 			if !nothingSent(err) {
-				c.attempts.Add(1) // one that reached the callee
+				if !r.Poll {
+					c.attempts.Add(1) // one that reached the callee
+				}
 				to.answered.Store(time.Now().UnixNano())
 			}
 			return answer, err
@@ -267,6 +272,9 @@ func (i *instance) try(ctx context.Context, r Request, n int) (*Response, error)
 	req.Header.Set(HeaderAttempt, strconv.Itoa(n))
 	req.Header.Set(fault.HeaderCaller, i.caller)
 	setIf(req.Header, HeaderTrace, TraceID(ctx))
+	if r.Poll {
+		req.Header.Set(HeaderPoll, "1")
+	}
 	resp, err := i.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,8 @@ type directory struct {
 	limit   time.Duration // of a health check
 	client  *http.Client
 	clients map[string]*Client
+	hurry   chan struct{} // holds a token when the registry may have been started anew
+	work    func() uint64 // grows while the node is at work
 }
 
 // run registers and follows until ctx ends, then signs off.
@@ -45,7 +47,9 @@ func (d *directory) run(ctx context.Context) {
 }
 
 // register says again and again that the node is there: a registry that was started
-// anew knows nobody.
+// anew knows nobody. Whoever waits for the registry's news sees his connection break
+// when that happens, and has it said at once; so the repeats of a node at rest may be
+// rare.
 func (d *directory) register(ctx context.Context) {
 	host, port, err := net.SplitHostPort(d.addr)
 	if err != nil {
@@ -59,17 +63,23 @@ func (d *directory) register(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	tick := time.NewTicker(d.every)
-	defer tick.Stop()
-	for {
-		_, _, _ = d.call(ctx, http.MethodPut, "/v1/agent/service/register", body) // the next one is due soon
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
+	for before := uint64(0); ctx.Err() == nil; {
+		wait, done := max(d.every, repeat), d.work()
+		if _, _, err := d.call(ctx, http.MethodPut, "/v1/agent/service/register", body); err != nil || done != before {
+			wait, before = d.every, done
 		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-d.hurry:
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
 }
+
+// repeat is the least time between two registrations of a node at rest.
+const repeat = 2 * time.Second
 
 // leave signs the node off, so that nobody is sent to it any more; before it stops
 // taking requests.
@@ -83,7 +93,7 @@ func (d *directory) leave() {
 func (d *directory) follow(ctx context.Context, callee string, c *Client) {
 	index := "0"
 	for ctx.Err() == nil {
-		path := fmt.Sprintf("/v1/health/service/%s?passing=1&index=%s&wait=2s", url.PathEscape(callee), index)
+		path := fmt.Sprintf("/v1/health/service/%s?passing=1&index=%s&wait=5s", url.PathEscape(callee), index)
 		answer, next, err := d.call(ctx, http.MethodGet, path, nil)
 		var found []struct {
 			Service struct {
@@ -93,6 +103,10 @@ func (d *directory) follow(ctx context.Context, callee string, c *Client) {
 		}
 		if err != nil || json.Unmarshal(answer, &found) != nil {
 			index = "0"
+			select {
+			case d.hurry <- struct{}{}:
+			default:
+			}
 			sleep(ctx, d.every)
 			continue
 		}
@@ -120,12 +134,13 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // call makes one request and returns the body and the registry's index.
 func (d *directory) call(ctx context.Context, method, path string, body []byte) (answer []byte, index string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, pollLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, d.url+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, "", err
 	}
+	req.Header.Set(HeaderPoll, "1")
 	resp, err := d.client.Do(req)
 	if err != nil {
 		return nil, "", err

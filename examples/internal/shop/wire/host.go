@@ -66,16 +66,33 @@ func (n *Node) Relay(name string, log Events, q eventsource.Query, topic string)
 		return
 	}
 	relay.BatchSize = 64
+	// A log that nobody else can have open says so, and who is started again after a crash
+	// need not wait for the lease of who is dead. Then signs of life may be rare.
 	relay.Lease = n.config.Settings.Lease
+	if alone, ok := log.(interface {
+		Incarnation() (string, eventsource.Checkpoints)
+	}); ok {
+		if name, of := alone.Incarnation(); name != "" && of == eventsource.Checkpoints(log) {
+			relay.Lease = time.Minute
+		}
+	}
 	// The log is at hand and the broker is near: what waits should be gone a moment
 	// after the broker is back.
 	relay.Backoff = func(attempt int) time.Duration {
 		return min(10*time.Millisecond<<min(attempt, 10), 250*time.Millisecond)
 	}
 	var behind atomic.Uint64
-	relay.OnEvent = func(p eventsource.Progress) { behind.Store(uint64(p.Head - p.Through)) }
+	relay.OnEvent = func(p eventsource.Progress) {
+		behind.Store(uint64(p.Head - p.Through))
+		n.Stir()
+	}
 	n.Go("relay "+name, func(ctx context.Context) error { return relay.Run(ctx, log, log) })
-	n.Section("outbox", func() any { return Entry{name, behind.Load()} })
+	n.Section("outbox", func() any {
+		if behind.Load() > 0 {
+			n.Stir()
+		}
+		return Entry{name, behind.Load()}
+	})
 }
 
 // hope is what a Relay must not be: it publishes what comes from now on, once, and what
@@ -272,6 +289,11 @@ type Entry struct {
 // Tell passes one record on to the collector, by the way that breaker and retry
 // events go: never waiting, never on a request's path.
 func (n *Node) Tell(kind string, data any) { n.telemetry.add(kind, time.Now(), data) }
+
+// Stir says that something has happened here, or is under way, that a page wants to see
+// soon: what a node at rest has to tell it tells every two seconds. Requests and what is
+// told by Tell do so by themselves.
+func (n *Node) Stir() { n.telemetry.stir() }
 
 // closeAll closes what the node owns, the last one first.
 func (n *Node) closeAll() {

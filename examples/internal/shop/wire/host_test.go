@@ -29,13 +29,17 @@ func TestRequestsWaitUntilTheNodeIsReady(t *testing.T) {
 		require.NoError(t, err)
 		n.Serve(ln, mux)
 		client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext}}
-		get := func(path string) (status int, took time.Duration) {
+		ask := func(path, poll string) (status int, took time.Duration) {
 			begin := time.Now()
-			resp, err := client.Get("http://127.0.0.1:3000" + path) //nolint:noctx // of a test
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:3000"+path, nil)
+			require.NoError(t, err)
+			req.Header.Set(wire.HeaderPoll, poll)
+			resp, err := client.Do(req)
 			require.NoError(t, err)
 			resp.Body.Close()
 			return resp.StatusCode, time.Since(begin)
 		}
+		get := func(path string) (int, time.Duration) { return ask(path, "") }
 		status, took := get("/")
 		assert.Equal(t, http.StatusServiceUnavailable, status)
 		assert.Equal(t, settings().Deadline, took)
@@ -43,10 +47,16 @@ func TestRequestsWaitUntilTheNodeIsReady(t *testing.T) {
 		assert.Equal(t, http.StatusServiceUnavailable, status)
 		assert.Equal(t, time.Duration(0), took, "who asks for health is told at once")
 
+		status, _ = get("/log?after=0")
+		assert.Equal(t, http.StatusOK, status)
+
 		time.AfterFunc(200*time.Millisecond, ready)
+		status, took = ask("/", "1")
+		assert.Equal(t, http.StatusOK, status)
+		assert.Equal(t, 200*time.Millisecond, took, "a poll is not told half of what there is")
 		status, took = get("/")
 		assert.Equal(t, http.StatusOK, status)
-		assert.Equal(t, 200*time.Millisecond, took)
+		assert.Equal(t, time.Duration(0), took)
 		status, _ = get("/health")
 		assert.Equal(t, http.StatusOK, status)
 

@@ -46,6 +46,7 @@ func NewModel[E any, S Folded](n *Node, name string, store Events, codec *events
 	}
 	m.projection = eventsource.Projection{
 		Name: name, Query: eventsource.All(),
+		Lease: time.Hour, // nobody else folds this model, so nobody waits for a sign of life
 		Apply: func(_ context.Context, b eventsource.Batch) error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -80,7 +81,13 @@ func NewModel[E any, S Folded](n *Node, name string, store Events, codec *events
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	n.Section("lag", func() any { return Entry{name, m.lag()} })
+	n.Section("lag", func() any {
+		lag := m.lag()
+		if lag.Behind > 0 {
+			n.Stir()
+		}
+		return Entry{name, lag}
+	})
 	n.Section("projections", func() any { return Entry{name, m.place()} })
 	n.models = append(n.models, rebuildable{name, m.Rebuild})
 	return m

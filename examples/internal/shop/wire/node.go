@@ -93,7 +93,7 @@ func NewNode(c Config) *Node {
 	n.obeySwitches(c.Switches)
 	if c.Collect != "" {
 		n.telemetry = &telemetry{
-			service: c.Name, url: c.Collect, secret: c.Secret, stats: n.Stats,
+			service: c.Name, url: c.Collect, secret: c.Secret, stats: n.Stats, work: make(chan struct{}, 1),
 			client: &http.Client{Transport: &http.Transport{DialContext: c.Network.DialContext}},
 		}
 	}
@@ -210,7 +210,12 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 		n.directory = &directory{
 			url: n.config.Registry, service: cmp.Or(n.config.Service, n.config.Name), name: n.config.Name, addr: ln.Addr().String(),
 			every: n.config.Check, limit: n.config.CheckFor, clients: n.clients,
-			client: &http.Client{Transport: &http.Transport{DialContext: n.config.Network.DialContext, IdleConnTimeout: 5 * time.Second}},
+			hurry: make(chan struct{}, 1), work: func() uint64 { return n.requests.Load() },
+			// A connection for each poll that waits: with the usual two, all others would be
+			// made anew every time.
+			client: &http.Client{Transport: &http.Transport{
+				DialContext: n.config.Network.DialContext, IdleConnTimeout: 5 * time.Second, MaxIdleConnsPerHost: len(n.clients) + 1,
+			}},
 		}
 		n.wg.Go(func() { n.directory.run(ctx) })
 	}
@@ -318,7 +323,7 @@ type breakerStats struct {
 func (n *Node) Stats() Stats {
 	s := Stats{
 		Requests: n.requests.Load(), Errors: n.errors.Load(), InFlight: n.inflight.Load(), Dropped: n.telemetry.lost(),
-		Breakers: map[string]json.RawMessage{}, Retry: map[string]RetryStats{}, Sections: n.readSections(),
+		Breakers: map[string]json.RawMessage{}, Retry: map[string]RetryStats{}, Sections: n.readSections(), Stirred: n.telemetry.stirs(),
 	}
 	for callee, c := range n.clients {
 		name := n.config.Name + "/" + callee
@@ -326,6 +331,11 @@ func (n *Node) Stats() Stats {
 			verdict := breakerStats{Stats: i.breaker.Stats()}
 			if verdict.Calls > 0 {
 				verdict.Rate = float64(verdict.Failures) / float64(verdict.Calls)
+			}
+			// The time to its probe runs, and at its end it will look half-open. A breaker
+			// that is held, or waits for a request to probe with, is at rest.
+			if verdict.State == breaker.Open && !verdict.Held {
+				n.Stir()
 			}
 			if raw, err := json.Marshal(verdict); err == nil {
 				s.Breakers[n.config.Name+"/"+i.Name] = raw

@@ -19,6 +19,7 @@ const (
 	HeaderGaveUp  = "X-Gave-Up"     // on an answer: the callee that was given up; do not retry
 	HeaderFault   = "X-Fault"       // on an answer: the fault rule that made it
 	HeaderSecret  = "X-Shop-Secret" // the secret of this run, for control alone
+	HeaderPoll    = "X-Poll"        // asks whether there is something, again and again: no work, and counted as none
 
 	HeaderSagaCall = "X-Saga-Call" // the call of a saga that a request belongs to, in its text form
 	HeaderUser     = "X-User-Id"   // who asks, by the gateway's word

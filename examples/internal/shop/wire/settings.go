@@ -23,6 +23,7 @@ type Settings struct {
 
 	SagaDeadline time.Duration // an order that is not shipped by then is given up
 	Lease        time.Duration // who coordinates sagas is taken for dead after so much silence
+	Keep         time.Duration // how long the saga of an order is remembered after its end: as long as it may be returned
 	MaxOrders    int           // that are on their way; beyond it new ones are refused. Zero means 1000.
 
 	QueryTTL, LocalTTL, SharedTTL time.Duration // of the query cache, of L1 and of L2
@@ -46,6 +47,8 @@ func (s Settings) Validate() error {
 	case s.SagaDeadline <= s.Deadline+s.OpenFor:
 		// Shorter, and no order would outlive the shortest outage of payments.
 		return fmt.Errorf("settings: saga deadline %v must exceed deadline %v and open for %v", s.SagaDeadline, s.Deadline, s.OpenFor)
+	case s.Keep <= s.Deadline: // whoever asks again must find what he has asked for
+		return fmt.Errorf("settings: keep %v must exceed deadline %v", s.Keep, s.Deadline)
 	case s.Lease <= s.PerTry:
 		return fmt.Errorf("settings: lease %v must exceed per try %v", s.Lease, s.PerTry)
 	case s.QueryTTL <= 0 || s.LocalTTL < s.QueryTTL || s.SharedTTL < s.LocalTTL:

@@ -81,7 +81,7 @@ func brief(err error) string {
 
 // traceEntry is the span of a client's request as a whole.
 func (n *Node) traceEntry(r *http.Request) func(w *statusWriter) {
-	if !n.config.Entry || quiet(r) {
+	if !n.config.Entry || n.quiet(r) {
 		return func(*statusWriter) {}
 	}
 	end := n.span(r.Context(), r.Method+" "+r.URL.Path, 0)

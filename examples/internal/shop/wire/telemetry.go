@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keelson-go/keelson/breaker"
@@ -55,6 +56,7 @@ type Stats struct {
 	Breakers map[string]json.RawMessage `json:"breakers"`
 	Retry    map[string]RetryStats      `json:"retry"`
 	Sections map[string]json.RawMessage `json:"sections,omitempty"` // what the service tells besides, such as sagas and lag
+	Stirred  uint64                     `json:"stirred"`            // grows while the service is at work, and rests with it
 }
 
 // RetryStats counts the calls of one client: what was asked for, and how many
@@ -67,7 +69,9 @@ type RetryStats struct {
 }
 
 const (
-	pushEvery   = 100 * time.Millisecond // as often as the page is drawn
+	pushEvery   = 100 * time.Millisecond // as often as the page is drawn, while there is work
+	linger      = time.Second            // that goes on for so long after the last of it
+	heartbeat   = 2 * time.Second        // between two pushes of a service at rest
 	maxRecords  = 1024                   // kept
 	maxBatch    = 64                     // sent at once
 	pushTimeout = time.Second
@@ -81,6 +85,9 @@ type telemetry struct {
 	client               *http.Client
 	stats                func() Stats
 
+	stirred atomic.Uint64
+	work    chan struct{} // holds a token once there is some
+
 	mu      sync.Mutex
 	records []Record
 	dropped uint64
@@ -89,27 +96,41 @@ type telemetry struct {
 	lastTold time.Time
 }
 
-// retell is how often statistics are told that have not changed: most services do
-// nothing most of the time, and the collector knows what it was told.
-const retell = time.Second
+// stir says that something has happened, or is under way, that a page wants to see
+// soon. On a nil t, which is a node without a collector, it does nothing; nor does add.
+func (t *telemetry) stir() {
+	if t == nil {
+		return
+	}
+	t.stirred.Add(1)
+	select {
+	case t.work <- struct{}{}:
+	default:
+	}
+}
 
-// addStats records the statistics, if they are news.
+// addStats records the statistics, if they are news: the collector knows what it was
+// told, and wants a sign of life now and then.
 func (t *telemetry) addStats() {
 	s := t.stats()
 	raw, err := json.Marshal(s)
-	if err == nil && bytes.Equal(raw, t.last) && time.Since(t.lastTold) < retell {
+	if err == nil && bytes.Equal(raw, t.last) && time.Since(t.lastTold) < linger {
 		return
 	}
 	t.last, t.lastTold = raw, time.Now()
-	t.add("stats", t.lastTold, json.RawMessage(raw))
+	t.record("stats", t.lastTold, json.RawMessage(raw))
 }
 
-// add records data; on a nil t it does nothing, which is a node without a
-// collector.
+// add records data, which is news.
 func (t *telemetry) add(kind string, at time.Time, data any) {
 	if t == nil {
 		return
 	}
+	t.record(kind, at, data)
+	t.stir()
+}
+
+func (t *telemetry) record(kind string, at time.Time, data any) {
 	raw, err := json.Marshal(data)
 	if err != nil {
 		panic("wire: telemetry that is no JSON: " + err.Error()) // a bug: all types are our own
@@ -125,6 +146,14 @@ func (t *telemetry) add(kind string, at time.Time, data any) {
 	t.records = append(t.records, Record{Kind: kind, Service: t.service, At: at, Data: raw})
 }
 
+// stirs is how often it was stirred.
+func (t *telemetry) stirs() uint64 {
+	if t == nil {
+		return 0
+	}
+	return t.stirred.Load()
+}
+
 // lost is the number of records that nobody will ever see.
 func (t *telemetry) lost() uint64 {
 	if t == nil {
@@ -136,20 +165,39 @@ func (t *telemetry) lost() uint64 {
 }
 
 // run pushes until ctx ends, and then once more: the last event of a service is
-// often the one that explains its end.
+// often the one that explains its end. While there is work it pushes ten times a
+// second, and otherwise so rarely that eleven services at rest cost next to nothing.
 func (t *telemetry) run(ctx context.Context) {
-	tick := time.NewTicker(pushEvery)
-	defer tick.Stop()
 	defer t.client.CloseIdleConnections()
-	for {
-		select {
-		case <-tick.C:
-			t.push(ctx)
-		case <-ctx.Done():
+	for worked := time.Now(); ; {
+		if time.Since(worked) >= linger && t.rest(ctx) {
+			worked = time.Now()
+		}
+		sleep(ctx, pushEvery) // what comes together is told together
+		if ctx.Err() != nil {
 			t.push(context.WithoutCancel(ctx)) // ended is ctx, but not the wish to be heard
 			return
 		}
+		select {
+		case <-t.work:
+			worked = time.Now()
+		default:
+		}
+		t.push(ctx)
 	}
+}
+
+// rest returns when there is work, or with false when it is time for a sign of life.
+func (t *telemetry) rest(ctx context.Context) (work bool) {
+	timer := time.NewTimer(heartbeat - pushEvery)
+	defer timer.Stop()
+	select {
+	case <-t.work:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // push sends what there is, in batches: while the collector is gone each round

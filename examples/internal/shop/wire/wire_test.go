@@ -68,7 +68,7 @@ func settings() wire.Settings {
 	return wire.Settings{
 		PerTry: 300 * time.Millisecond, Composite: 1200 * time.Millisecond, Deadline: 3 * time.Second, Attempts: 3,
 		Pause: 25 * time.Millisecond, FailureRate: 0.5, MinCalls: 10, Window: 2 * time.Second, OpenFor: 2 * time.Second,
-		SagaDeadline: 20 * time.Second, Lease: 2 * time.Second, QueryTTL: time.Second, LocalTTL: 5 * time.Second, SharedTTL: time.Minute,
+		SagaDeadline: 20 * time.Second, Keep: time.Minute, Lease: 2 * time.Second, QueryTTL: time.Second, LocalTTL: 5 * time.Second, SharedTTL: time.Minute,
 	}
 }
 
@@ -86,6 +86,7 @@ func TestSettingsAreCheckedAsAWhole(t *testing.T) {
 		"saga deadline 5s":        func(s *wire.Settings) { s.SagaDeadline = 5 * time.Second },
 		"lives of query":          func(s *wire.Settings) { s.LocalTTL = time.Millisecond },
 		"lease 300ms":             func(s *wire.Settings) { s.Lease = 300 * time.Millisecond },
+		"keep":                    func(s *wire.Settings) { s.Keep = s.Deadline },
 		"probes would overlap":    func(s *wire.Settings) { s.OpenFor = 100 * time.Millisecond },
 		"FailureRate":             func(s *wire.Settings) { s.FailureRate = 2 },
 	} {

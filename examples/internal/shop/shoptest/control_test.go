@@ -1,16 +1,15 @@
-package shop_test
+package shoptest_test
 
 import (
 	"encoding/json"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/keelson-go/keelson/examples/internal/shop"
 	"github.com/keelson-go/keelson/examples/internal/shop/collect"
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
-	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+	"github.com/keelson-go/keelson/examples/internal/shop/shoptest"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -18,22 +17,7 @@ import (
 // busy runs a shop under load in fake time.
 func busy(t *testing.T, test func(t *testing.T, s *shop.Shop)) {
 	t.Helper()
-	busyFor(t, 3*time.Second, test)
-}
-
-// busyFor is busy with a load that has lasted so long when the test begins: every second
-// of it costs the machine a tenth of one.
-func busyFor(t *testing.T, warm time.Duration, test func(t *testing.T, s *shop.Shop)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		preset, err := shop.FindPreset("fast")
-		require.NoError(t, err)
-		s, err := shop.Start(shop.Config{Engines: shop.Engines{Network: &wire.Pipe{}}, Preset: preset, Seed: 1, RPS: 50})
-		require.NoError(t, err)
-		defer s.Close()
-		time.Sleep(warm)
-		test(t, s)
-	})
+	shoptest.Busy(t, 3*time.Second, test)
 }
 
 func inject(t *testing.T, s *shop.Shop, words ...string) fault.Rule {
@@ -43,13 +27,6 @@ func inject(t *testing.T, s *shop.Shop, words ...string) fault.Rule {
 	rule, err = s.Inject(rule)
 	require.NoError(t, err)
 	return rule
-}
-
-func breakerState(t *testing.T, s *shop.Shop, name string) string {
-	t.Helper()
-	var b struct{ State string }
-	require.NoError(t, json.Unmarshal(s.State().Breakers[name], &b))
-	return b.State
 }
 
 // T12: every toggle of the page does something that /state shows, and undoing it
@@ -68,15 +45,15 @@ func TestEveryToggleShowsAndIsUndone(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			busyFor(t, time.Second, func(t *testing.T, s *shop.Shop) {
-				assert.Equal(t, "closed", breakerState(t, s, "orders/users"))
+			shoptest.Busy(t, time.Second, func(t *testing.T, s *shop.Shop) {
+				assert.Equal(t, "closed", shoptest.BreakerState(t, s, "orders/users"))
 				toggle.on(t, s)
 				time.Sleep(2 * time.Second)
-				assert.Equal(t, "open", breakerState(t, s, "orders/users"))
+				assert.Equal(t, "open", shoptest.BreakerState(t, s, "orders/users"))
 				assert.Equal(t, name == "stop", len(s.State().Faults) == 0)
 				toggle.off(t, s)
 				time.Sleep(4 * time.Second)
-				assert.Equal(t, "closed", breakerState(t, s, "orders/users"))
+				assert.Equal(t, "closed", shoptest.BreakerState(t, s, "orders/users"))
 				assert.Equal(t, 0, len(s.State().Faults))
 				assert.Equal(t, "up", s.State().Services["users"].State)
 			})
@@ -162,20 +139,24 @@ func TestTheSnapshotIsBounded(t *testing.T) {
 		for range 300 { // more lines than the event log keeps
 			require.NoError(t, s.ClearFault(inject(t, s, "latency=1ms").ID))
 		}
+		rings := func() (points, news int) {
+			var doc struct {
+				Points []collect.Point
+				News   []collect.News
+			}
+			frames, err := s.Hub().Join("").Take()
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(frames[0].Data, &doc))
+			return len(doc.Points), len(doc.News)
+		}
 		s.SetLoad(0, nil) // what is counted here comes from the clock alone
 		time.Sleep(130 * time.Second)
 		first := size()
 		time.Sleep(20 * time.Second)
 		assert.InDelta(t, float64(first), float64(size()), float64(first)/10)
-		var doc struct {
-			Points []collect.Point
-			News   []collect.News
-		}
-		frames, err := s.Hub().Join("").Take()
-		require.NoError(t, err)
-		require.NoError(t, json.Unmarshal(frames[0].Data, &doc))
-		assert.Equal(t, 600, len(doc.Points))
-		assert.Equal(t, 200, len(doc.News))
+		points, news := rings()
+		assert.Equal(t, 121, points, "one a second at rest, for two minutes")
+		assert.Equal(t, 200, news)
 	})
 }
 

@@ -1,4 +1,4 @@
-package shop_test
+package page_test
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/load"
 	"github.com/keelson-go/keelson/examples/internal/shop/scenario"
+	"github.com/keelson-go/keelson/examples/internal/shop/shoptest"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -118,7 +119,7 @@ func TestEverySwitchShows(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			busyFor(t, time.Second, func(t *testing.T, s *shop.Shop) {
+			shoptest.Busy(t, time.Second, func(t *testing.T, s *shop.Shop) {
 				if c.before != nil {
 					c.before(t, s)
 					time.Sleep(time.Second)
@@ -161,7 +162,7 @@ func opposite(value string) string {
 
 // T12: a replica that lags says so, and catches up when the switch is off.
 func TestReplicaLagShows(t *testing.T) {
-	busy(t, func(t *testing.T, s *shop.Shop) {
+	shoptest.Busy(t, 3*time.Second, func(t *testing.T, s *shop.Shop) {
 		require.NoError(t, s.Scale("products", 2))
 		time.Sleep(2 * time.Second)
 		for _, value := range []string{"on", "off"} {
