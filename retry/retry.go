@@ -78,12 +78,8 @@ func Do[T any](ctx context.Context, p *Policy, fn func(context.Context) (T, erro
 	if err != nil {
 		return repeat(ctx, p, fn, 1, v, err)
 	}
-	if b := p.Budget; b != nil {
-		// Success would find out as well; the call through the interface is a
-		// sixth of the whole.
-		if t, ok := b.(*TokenBudget); !ok || !t.full() {
-			b.Success(1)
-		}
+	if p.Budget != nil {
+		p.Budget.Success(1)
 	}
 	return v, nil
 }
@@ -99,10 +95,8 @@ func Run(ctx context.Context, p *Policy, fn func(context.Context) error) error {
 	if err := fn(ctx); err != nil {
 		return repeatRun(ctx, p, fn, 1, err)
 	}
-	if b := p.Budget; b != nil {
-		if t, ok := b.(*TokenBudget); !ok || !t.full() {
-			b.Success(1)
-		}
+	if p.Budget != nil {
+		p.Budget.Success(1)
 	}
 	return nil
 }

@@ -121,14 +121,11 @@ func thousandths(x float64) uint64 {
 
 // Success adds the share of a retry that a success earns.
 func (b *TokenBudget) Success(int) {
-	if !b.full() {
-		b.add(b.gain)
+	if b.word.Load()&tokenMask == b.capacity {
+		return
 	}
+	b.add(b.gain)
 }
-
-// full reports whether a success adds nothing; time only adds, so a word that has
-// not been credited lately says so too.
-func (b *TokenBudget) full() bool { return b.word.Load()&tokenMask == b.capacity }
 
 // Failure takes what a failure costs: nothing from [NewBudget], for a refused
 // error deposits nothing either.
