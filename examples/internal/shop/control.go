@@ -161,8 +161,8 @@ func (s *Shop) push(target *replica) error {
 }
 
 // put sends a body with the secret of this run, within one second. There is no
-// breaker and no retry here: faults leave this path alone, and a visitor who
-// presses a button wants to hear at once that it did not work.
+// breaker here and no retry of what was answered: faults leave this path alone, and
+// a visitor who presses a button wants to hear at once that it did not work.
 func (s *Shop) put(url string, body []byte) error {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 	defer cancel()
@@ -171,6 +171,9 @@ func (s *Shop) put(url string, body []byte) error {
 		return err
 	}
 	req.Header.Set(wire.HeaderSecret, s.secret)
+	// Said twice it is the same, so net/http may say it again, on a new connection,
+	// if the kept one is of before a restart. An empty key is not sent.
+	req.Header["Idempotency-Key"] = []string{}
 	resp, err := s.http.Do(req)
 	if err != nil {
 		return err

@@ -1,6 +1,11 @@
 package shop
 
-import "github.com/keelson-go/keelson/examples/internal/shop/wire"
+import (
+	"context"
+	"net/http"
+
+	"github.com/keelson-go/keelson/examples/internal/shop/wire"
+)
 
 // Secret is that of the run: what control has, and no client.
 func (s *Shop) Secret() string { return s.secret }
@@ -14,4 +19,9 @@ func (s *Shop) Network() wire.Network { return s.network }
 // OpenStore opens a log as a service does.
 func OpenStore(data, service, part string) (wire.Events, error) {
 	return Engines{}.withDefaults(data).stores(service).Events(part)
+}
+
+// Put tells a service something as control does.
+func Put(ctx context.Context, client *http.Client, url string) error {
+	return (&Shop{ctx: ctx, http: client}).put(url, nil)
 }
