@@ -17,7 +17,10 @@ type Cache[K comparable, V any] struct {
 	table *table[K, V]
 	clock *clock
 	hits  *hitCounter // nil: not counted
-	_     [40]byte
+	_     [32]byte
+
+	overwrites bool // Sets of present keys may go without the lock
+
 	epoch atomic.Uint64 // what an entry must have to be trusted
 	_     [56]byte
 
@@ -57,7 +60,7 @@ func New[K comparable, V any](c Config[K, V]) (*Cache[K, V], error) {
 		return nil, err
 	}
 	c.complete()
-	cache := &Cache[K, V]{cfg: c, clock: newClock(c.ClockStep), id: newVersion()}
+	cache := &Cache[K, V]{cfg: c, clock: newClock(c.ClockStep), id: newVersion(), overwrites: c.overwrites()}
 	cache.table = newTable(tableConfig[K, V]{
 		maxEntries: c.MaxEntries, maxWeight: c.MaxWeight, dead: dead[V], now: cache.clock.now,
 	})
@@ -107,7 +110,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 	e := c.table.find(key, hash)
 	if e != nil {
 		// The epoch first: a new epoch never blesses an old box.
-		epoch := e.epoch.Load()
+		epoch := e.loadEpoch()
 		if b := e.box.Load(); epoch == c.epoch.Load() && c.clock.now() < b.soon {
 			if c.hits != nil {
 				c.hits.add(e.hash)
@@ -148,7 +151,7 @@ func (c *Cache[K, V]) GetOrLoad(ctx context.Context, key K, load Loader[K, V]) (
 	hash := c.table.hash(key)
 	e := c.table.find(key, hash)
 	if e != nil {
-		epoch := e.epoch.Load()
+		epoch := e.loadEpoch()
 		if b := e.box.Load(); epoch == c.epoch.Load() && c.clock.now() < b.soon {
 			if c.hits != nil {
 				c.hits.add(e.hash)
@@ -183,7 +186,7 @@ func (c *Cache[K, V]) Peek(key K) (Entry[V], bool) {
 	if e == nil {
 		return Entry[V]{}, false
 	}
-	epoch := e.epoch.Load()
+	epoch := e.loadEpoch()
 	b := e.box.Load()
 	now := c.clock.now()
 	switch c.judge(b, epoch, now) {
@@ -255,7 +258,7 @@ func (c *Cache[K, V]) Flush(ctx context.Context) error { return c.unsaved.flush(
 func (c *Cache[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		c.table.each(func(e *entry[K, V]) bool {
-			epoch := e.epoch.Load()
+			epoch := e.loadEpoch()
 			b := e.box.Load()
 			if v := c.judge(b, epoch, c.clock.now()); v != fresh && v != early {
 				return true

@@ -1,5 +1,7 @@
 package cache
 
+import "sync/atomic"
+
 // A policy decides who stays. New entries pass through a window, first in first
 // out; who comes to its end meets the victim of the main queue, and the one that
 // the sketch has seen less often leaves. The main queue is a CLOCK: its hand
@@ -116,16 +118,16 @@ func (s *shard[K, V]) evict(entries int, weight int64, out *removed[K, V]) {
 // leave discards e, which is in no queue any more.
 func (s *shard[K, V]) leave(e *entry[K, V], weight int64, out *removed[K, V]) {
 	s.account(-1, -weight)
-	why := evicted
-	if s.isDead(e) {
+	last, why := s.bury(e), evicted
+	if s.isDead(last) {
 		why = expired
 	}
-	s.discard(e, why, out)
+	s.discard(e, last, why, out)
 }
 
 // beats tells whether the candidate of the window takes the victim's place.
 func (s *shard[K, V]) beats(candidate, victim *entry[K, V]) bool {
-	if s.isDead(victim) {
+	if s.isDead(victim.box.Load()) {
 		return true
 	}
 	theirs, ours := s.sketch.estimate(victim.hash), s.sketch.estimate(candidate.hash)
@@ -140,7 +142,7 @@ func (s *shard[K, V]) victim() int {
 			s.hand = 0
 		}
 		e := s.main.at[s.hand]
-		if e.hits.Load() == 0 || s.isDead(e) {
+		if e.loadHits()&maxHits == 0 || s.isDead(e.box.Load()) {
 			return s.hand
 		}
 		s.harvest(e)
@@ -169,9 +171,10 @@ func (p *policy[K, V]) sighted(e *entry[K, V]) {
 
 // reads takes those that e has counted.
 func (p *policy[K, V]) reads(e *entry[K, V]) uint64 {
-	n := e.hits.Load()
+	all := e.loadHits()
+	n := all & maxHits
 	if n > 0 {
-		e.hits.Store(0)
+		atomic.StoreUint32(&e.hits, all-n)
 		p.climber.hits += int(n)
 	}
 	return uint64(n)

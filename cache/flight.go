@@ -136,6 +136,7 @@ func (c *Cache[K, V]) claim(ctx context.Context, key K, name string, a aim, w *w
 		f.detached = true
 	} else {
 		s.flights[key] = f
+		s.flying.Add(1) // before the load: Sets that follow take the lock
 		rebuild = c.register(key, name)
 	}
 	if !a.background() {
@@ -157,7 +158,7 @@ func (c *Cache[K, V]) inspect(s *shard[K, V], hash uint64, f *flight[K, V]) bool
 	if e == nil {
 		return !f.aim.background()
 	}
-	epoch, b := e.epoch.Load(), e.box.Load()
+	epoch, b := e.loadEpoch(), e.box.Load()
 	switch v := c.judge(b, epoch, f.begun); v {
 	case none:
 		return !f.aim.background()
@@ -176,7 +177,13 @@ func (c *Cache[K, V]) inspect(s *shard[K, V], hash uint64, f *flight[K, V]) bool
 // detach takes a flight out of its slot. The shard's mutex is held.
 func (c *Cache[K, V]) detach(s *shard[K, V], f *flight[K, V]) {
 	f.detached = true
-	delete(s.flights, f.key)
+	s.vacate(f.key)
+}
+
+// vacate frees the slot of a flight.
+func (s *shard[K, V]) vacate(key K) {
+	delete(s.flights, key)
+	s.flying.Add(-1)
 }
 
 // fly runs one flight to its end.
@@ -269,10 +276,11 @@ func (c *Cache[K, V]) handOver(f *flight[K, V], o outcome[V], next *flight[K, V]
 			next.detached = true
 		}
 	} else {
-		delete(s.flights, f.key)
 		kept = c.settle(s, hash, f, o, &out)
+		s.vacate(f.key) // only now may Sets go without the lock again
 		if next != nil {
 			s.flights[f.key] = next
+			s.flying.Add(1)
 		}
 	}
 	f.over = true
@@ -328,7 +336,7 @@ func (c *Cache[K, V]) store(s *shard[K, V], hash uint64, key K, b *box[V], weigh
 		if old := e.box.Load(); old.meta != nil && b.meta != nil && old.meta.version == b.meta.version && b.meta.version != 0 {
 			kept = old
 		}
-		if e.epoch.Load() > epoch {
+		if e.loadEpoch() > epoch {
 			// In place, a reader could pair the box with the epoch of the old one.
 			s.drop(key, hash, out)
 		}

@@ -38,7 +38,7 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, hash uint64, e *entry[K, V
 // local answers out of L1 if the entry allows that, and starts a refresh if one is
 // due.
 func (c *Cache[K, V]) local(ctx context.Context, e *entry[K, V], load Loader[K, V]) (a answer[V], err error, ok bool) { //nolint:revive // ok is last
-	epoch := e.epoch.Load()
+	epoch := e.loadEpoch()
 	b := e.box.Load()
 	now := c.clock.now()
 	a = answer[V]{box: b, layer: LayerLocal}
@@ -163,7 +163,7 @@ func (c *Cache[K, V]) lookup(ctx context.Context, key K) (answer[V], error) {
 
 // glance is local without a refresh, and takes a spare for what it is.
 func (c *Cache[K, V]) glance(e *entry[K, V]) (a answer[V], err error, ok bool) { //nolint:revive // ok is last
-	epoch := e.epoch.Load()
+	epoch := e.loadEpoch()
 	b := e.box.Load()
 	a = answer[V]{box: b, layer: LayerLocal}
 	switch c.judge(b, epoch, c.clock.now()) {

@@ -141,8 +141,9 @@ func (c *Cache[K, V]) forget(key K, soft bool) {
 	}
 	if e := s.get(key, hash); e != nil {
 		b := e.box.Load()
+		// A spare is the same value under the same epoch: the policy has no work. Where
+		// there are spares, no Set goes without the lock.
 		if soft && b.meta != nil && !b.meta.absent && c.cfg.Policy.StaleIfError > 0 {
-			// The same value under the same epoch: the policy has no work.
 			e.box.Store(c.exchange(b, func(m *meta) { m.expired = true }))
 		} else {
 			s.drop(key, hash, &out)

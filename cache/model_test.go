@@ -137,7 +137,9 @@ func (m *model) settle(out *removed[int, int], full bool) {
 		require.True(m.t, r.why != expired || m.now >= s.soon, "key %d expired early", r.key)
 		require.True(m.t, r.why != evicted || full, "key %d was evicted although there was room", r.key)
 		delete(m.live, r.key)
-		count[r.why]++
+		if r.why < reasons {
+			count[r.why]++
+		}
 	}
 	for why, n := range count {
 		m.gone[why] += n

@@ -21,7 +21,7 @@ func (c cells[K, V]) grown(n int, weighted bool) cells[K, V] {
 // set puts e into cell i and tells it so; flag is inWindow or zero.
 func (c cells[K, V]) set(i int, e *entry[K, V], weight int64, flag uint32) {
 	c.at[i] = e
-	e.pos = uint32(i) | flag | e.pos&fused
+	e.pos = uint32(i) | flag
 	if c.weights != nil {
 		c.weights[i] = weight
 	}

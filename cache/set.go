@@ -52,12 +52,18 @@ func (c *Cache[K, V]) set(ctx context.Context, key K, e Entry[V]) error {
 	return c.setEverywhere(ctx, w)
 }
 
-// setHere is a Set that has nobody to tell: one critical section.
+// setHere is a Set that has nobody to tell: one critical section, or for a plain
+// value in the place of another one none.
 func (c *Cache[K, V]) setHere(key K, e Entry[V], weight int64) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
 	out := c.collect()
+	if c.overwrites && e.TTL == 0 && len(e.Tags) == 0 {
+		c.setPlain(key, e.Value, &out)
+		c.dispose(&out, nil)
+		return nil
+	}
 	s, hash := c.table.lock(key)
 	if f := s.flights[key]; f != nil {
 		c.detach(s, f)

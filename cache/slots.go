@@ -56,8 +56,26 @@ func (s *slots[K, V]) home(hash uint64) int {
 }
 
 // find returns the entry of key, or nil. It compares whole keys: equal hashes do
-// not mix.
+// not mix. Nearly always the first entry with the tag in the first group is it, or
+// there is none: to see that takes no loop, whose variables would have to be saved
+// while keys are compared.
 func (s *slots[K, V]) find(key K, hash uint64) *entry[K, V] {
+	g := &s.groups[s.home(hash)]
+	word := g.word.Load()
+	m := matches(word, tagOf(hash))
+	if m == 0 && word < passed {
+		return nil
+	}
+	if m != 0 {
+		if e := g.at[bits.TrailingZeros64(m)/tagBits].Load(); e != nil && e.hash == hash && e.key == key {
+			return e
+		}
+	}
+	return s.walk(key, hash)
+}
+
+// walk is find that looks everywhere.
+func (s *slots[K, V]) walk(key K, hash uint64) *entry[K, V] {
 	tag, i := tagOf(hash), s.home(hash)
 	for range s.groups {
 		g := &s.groups[i]

@@ -40,8 +40,7 @@ func (s *shard[K, V]) sweep(out *removed[K, V]) {
 			continue
 		}
 		e := s.main.at[b.at]
-		if s.isDead(e) {
-			s.remove(e, expired, out)
+		if last := e.box.Load(); s.isDead(last) && s.expire(e, last, out) {
 			continue
 		}
 		b.next = min(b.next, e.box.Load().soon)
@@ -56,11 +55,19 @@ func (s *shard[K, V]) round() {
 	b.at, b.due, b.next = 0, b.next, never
 }
 
-// isDead tells whether e was past its life at the last look at the clock.
-func (s *shard[K, V]) isDead(e *entry[K, V]) bool {
-	if s.dead == nil || s.broom.now < s.broom.due {
+// isDead tells whether b was past its life at the last look at the clock.
+func (s *shard[K, V]) isDead(b *box[V]) bool {
+	now := s.broom.now
+	return s.dead != nil && now >= s.broom.due && b.soon <= now && s.dead(b, now)
+}
+
+// expire removes e with its last box, or reports false if a Set without the lock
+// has put another one there.
+func (s *shard[K, V]) expire(e *entry[K, V], last *box[V], out *removed[K, V]) bool {
+	if !e.fused() && !e.box.CompareAndSwap(last, s.grave) {
 		return false
 	}
-	b := e.box.Load()
-	return b.soon <= s.broom.now && s.dead(b, s.broom.now)
+	s.dequeue(e)
+	s.discard(e, last, expired, out)
+	return true
 }

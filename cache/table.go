@@ -9,8 +9,9 @@ import (
 )
 
 // A table is L1: a bounded hash table that readers walk without a lock. Writers
-// hold the mutex of the key's shard. A shard is a table of its own with its share
-// of the bound, so the bound of the whole holds at every moment.
+// hold the mutex of the key's shard, but for some Sets of keys that are there, see
+// overwrite. A shard is a table of its own with its share of the bound, so the
+// bound of the whole holds at every moment.
 type table[K comparable, V any] struct {
 	shards []shard[K, V]
 	mask   uint64 // len(shards)-1
@@ -77,7 +78,7 @@ func shardsFor[K comparable, V any](c tableConfig[K, V]) int {
 // find returns the entry of key, or nil, and counts the read for the policy. No
 // lock, no allocation.
 func (t *table[K, V]) find(key K, hash uint64) *entry[K, V] {
-	e := t.at(hash).slots.Load().find(key, hash)
+	e := t.shards[hash&t.mask].slots.Load().find(key, hash)
 	if e != nil {
 		e.touch()
 	}
@@ -174,15 +175,23 @@ type shard[K comparable, V any] struct {
 	slots atomic.Pointer[slots[K, V]]
 	_     [56]byte
 
-	// A Set that swaps a box writes one line, up to the broom's clock. The fields that
-	// an insert writes fill three more: any line that writers change has to come from
-	// the other processor every other time.
+	// What Sets without mu read, and hardly anybody writes, under mu. flying is the
+	// length of flights. unlike tells whether there was a box with a meta: all others
+	// live equally long.
+	flying atomic.Int64
+	unlike atomic.Bool
+	_      [52]byte
+
+	// A Set that swaps a box under mu writes one line, up to the broom's clock. The
+	// fields that an insert writes fill three more: any line that writers change has to
+	// come from the other processor every other time.
 	mu      sync.Mutex
 	flights map[K]*flight[K, V] // of the layers above
 	policy[K, V]
 
 	entries int
 	gone    [reasons]int64 // values that left, by reason
+	grave   *box[V]
 
 	// Guarded by mu as well; these may be read without it. count is entries as of
 	// the last time that mu was unlocked.
@@ -193,12 +202,13 @@ type shard[K comparable, V any] struct {
 	misses atomic.Int64
 
 	sets map[K]*setting // of the layers above
-	_    [120]byte      // a whole number of lines
+	_    [128]byte      // a whole number of lines
 }
 
 func (s *shard[K, V]) init(c tableConfig[K, V]) {
 	s.flights, s.sets = make(map[K]*flight[K, V]), make(map[K]*setting)
 	s.policy.init(c)
+	s.grave = grave[V]()
 	s.slots.Store(newSlots[K, V](1))
 }
 
@@ -218,6 +228,9 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 	defer s.publish()
 	e := s.get(key, hash)
 	s.broom.note(b.soon)
+	if b.meta != nil && !s.unlike.Load() {
+		s.unlike.Store(true)
+	}
 	if weight > s.maxWeight || key != key { //nolint:staticcheck // NaN could never be found again
 		if e != nil {
 			s.remove(e, replaced, out)
@@ -228,20 +241,22 @@ func (s *shard[K, V]) put(key K, hash uint64, b *box[V], epoch uint64, weight in
 		s.replace(e, b, epoch, weight, out)
 		return true
 	}
+	s.add(newCell(key, hash, b, epoch), weight, out)
+	return true
+}
+
+// add makes room for a cell whose key is not there, and puts it in. Its box is
+// noted.
+func (s *shard[K, V]) add(c *cell[K, V], weight int64, out *removed[K, V]) {
 	s.sweep(out)
 	s.makeRoom(1, weight, out)
-	c := &cell[K, V]{entry: entry[K, V]{key: key, hash: hash, pos: fused}, first: *b}
-	e = &c.entry
-	e.box.Store(&c.first)
-	e.epoch.Store(epoch)
 	s.account(1, weight)
-	s.admit(e, weight)
+	s.admit(&c.entry, weight)
 	at := s.slots.Load()
 	if !at.roomy(s.entries) {
 		at = s.grow()
 	}
-	at.insert(e)
-	return true
+	at.insert(&c.entry)
 }
 
 // replace swaps the box. Only if it has become heavier than there is room for,
@@ -258,25 +273,23 @@ func (s *shard[K, V]) replace(e *entry[K, V], b *box[V], epoch uint64, weight in
 		}
 		s.account(0, weight-old)
 	}
-	s.lose(e, replaced, out)
 	next := new(box[V])
 	*next = *b
-	if e.pos&fused != 0 {
+	if e.fused() {
+		out.add(e.key, e.box.Load(), replaced)
 		s.split(e, next, epoch)
 		return
 	}
-	e.box.Store(next)
-	if e.epoch.Load() != epoch { // a load is nothing, a store some 6 ns
-		e.epoch.Store(epoch)
+	out.add(e.key, e.box.Swap(next), replaced)
+	if e.loadEpoch() != epoch { // a load is nothing, a store some 6 ns
+		atomic.StoreUint64(&e.epoch, epoch)
 	}
 }
 
 // split puts an entry of its own in the place of a cell.
 func (s *shard[K, V]) split(old *entry[K, V], b *box[V], epoch uint64) {
-	e := &entry[K, V]{key: old.key, hash: old.hash, pos: old.pos &^ fused}
-	e.hits.Store(old.hits.Load())
+	e := &entry[K, V]{epoch: epoch, hash: old.hash, key: old.key, hits: old.loadHits() &^ fused, pos: old.pos}
 	e.box.Store(b)
-	e.epoch.Store(epoch)
 	if e.pos&inWindow != 0 {
 		s.window.at[e.pos&place] = e
 	} else {
@@ -298,21 +311,36 @@ func (s *shard[K, V]) drop(key K, hash uint64, out *removed[K, V]) bool {
 
 // remove takes e out of the queues and out of the table.
 func (s *shard[K, V]) remove(e *entry[K, V], why reason, out *removed[K, V]) {
+	s.dequeue(e)
+	s.discard(e, s.bury(e), why, out)
+}
+
+// dequeue takes e out of its queue and out of the counts.
+func (s *shard[K, V]) dequeue(e *entry[K, V]) {
 	s.account(-1, -s.weightOf(e))
 	s.unlink(e)
-	s.discard(e, why, out)
 }
 
-// discard takes e, which is in no queue any more, out of the table.
-func (s *shard[K, V]) discard(e *entry[K, V], why reason, out *removed[K, V]) {
+// discard takes e, which is in no queue any more and buried, out of the table.
+func (s *shard[K, V]) discard(e *entry[K, V], last *box[V], why reason, out *removed[K, V]) {
 	s.slots.Load().remove(e)
-	s.lose(e, why, out)
+	s.lose(e, last, why, out)
 }
 
-// lose accounts for the value of e.
-func (s *shard[K, V]) lose(e *entry[K, V], why reason, out *removed[K, V]) {
-	s.gone[why]++
-	out.add(e.key, e.box.Load(), why)
+// lose accounts for the last box of e.
+func (s *shard[K, V]) lose(e *entry[K, V], last *box[V], why reason, out *removed[K, V]) {
+	if why < reasons {
+		s.gone[why]++
+	}
+	out.add(e.key, last, why)
+}
+
+// bury returns the last box of e, which nobody will replace any more.
+func (s *shard[K, V]) bury(e *entry[K, V]) *box[V] {
+	if e.fused() {
+		return e.box.Load()
+	}
+	return e.box.Swap(s.grave)
 }
 
 func (s *shard[K, V]) account(entries int, weight int64) {
@@ -333,7 +361,7 @@ func (s *shard[K, V]) publish() {
 // clear drops all entries.
 func (s *shard[K, V]) clear(out *removed[K, V]) {
 	s.each(func(e *entry[K, V]) bool {
-		s.lose(e, dropped, out)
+		s.lose(e, s.bury(e), dropped, out)
 		return true
 	})
 	s.slots.Store(newSlots[K, V](1))

@@ -40,7 +40,7 @@ func walkShard[K comparable, V any](t *table[K, V], s *shard[K, V]) error {
 			return
 		case !seen[e]:
 			bad("key %v is queued and not in the table", e.key)
-		case e.pos&^fused != uint32(i)|flag:
+		case e.pos != uint32(i)|flag:
 			bad("key %v stands in cell %d of queue %x, says %x", e.key, i, flag, e.pos)
 		}
 		seen[e] = false // twice is an error as well
@@ -94,8 +94,8 @@ func walkSlots[K comparable, V any](t *table[K, V], s *shard[K, V], bad func(str
 			if at.find(e.key, e.hash) != e {
 				bad("key %v is not found", e.key)
 			}
-			if e.box.Load() == nil || e.hits.Load() > maxHits {
-				bad("key %v has no box or %d hits", e.key, e.hits.Load())
+			if e.box.Load() == nil || e.loadHits()&^fused > maxHits || e.box.Load() == s.grave {
+				bad("key %v has no box or %d hits", e.key, e.loadHits())
 			}
 			for k := at.home(e.hash); k != i; k = (k + 1) % len(at.groups) {
 				over[k]++
@@ -154,7 +154,7 @@ func TestWalkerSeesDamage(t *testing.T) {
 		"another hash":              func(_ *table_, s *shard_) { s.main.at[0].hash++ },
 		"a tag that is another's":   func(t *table_, s *shard_) { g, j := placeOf(s, s.main.at[0]); g.word.Add(1 << (j * tagBits)) },
 		"no box":                    func(_ *table_, s *shard_) { s.main.at[0].box.Store(nil) },
-		"more hits than there are":  func(_ *table_, s *shard_) { s.main.at[0].hits.Store(maxHits + 1) },
+		"more hits than there are":  func(_ *table_, s *shard_) { s.main.at[0].hits = maxHits + 1 },
 		"a dead entry in window":    func(_ *table_, s *shard_) { s.window.at = append(s.window.at, s.main.at[0]) },
 		"an entry of another shard": func(t *table_, _ *shard_) { t.mask = 0; t.hashed = func(k int) uint64 { return uint64(k) } },
 	}
