@@ -78,48 +78,44 @@ func TestSetBeforeALoadIsReplacedByIt(t *testing.T) {
 	require.NoError(t, walk(c.table))
 }
 
-// T5: the value that a flight began with may go, and it is stored.
-func TestEvictionOfWhatAFlightSawFencesNothing(t *testing.T) {
-	begun, proceed := make(chan struct{}), make(chan struct{})
-	c, s, e := apart(t, Config[string, int]{Load: func(context.Context, string) (int, error) {
+// refreshing is a cache with "a" apart from its table, of which a Refresh is in the
+// loader. land lets that return 100 and waits for its end.
+func refreshing(t *testing.T) (c *Cache[string, int], s *shard[string, int], e *entry[string, int], land func()) {
+	begun, proceed, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	c, s, e = apart(t, Config[string, int]{Load: func(context.Context, string) (int, error) {
 		close(begun)
 		<-proceed
 		return 100, nil
 	}})
-	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_, _ = c.Refresh(t.Context(), "a")
 	}()
 	<-begun
+	return c, s, e, func() {
+		close(proceed)
+		<-done
+	}
+}
+
+// T5: the value that a flight began with may go, and it is stored.
+func TestEvictionOfWhatAFlightSawFencesNothing(t *testing.T) {
+	c, s, e, land := refreshing(t)
 	s.mu.Lock()
 	s.remove(e, evicted, &removed[string, int]{})
 	s.publish()
 	s.mu.Unlock()
-	close(proceed)
-	<-done
+	land()
 	assert.Equal(t, 100, peek(t, c, "a"))
 }
 
 // T4: while a flight is under way, a Set takes the lock and detaches it.
 func TestSetFencesTheLoadThatItSees(t *testing.T) {
-	begun, proceed := make(chan struct{}), make(chan struct{})
-	c, s, _ := apart(t, Config[string, int]{Load: func(context.Context, string) (int, error) {
-		close(begun)
-		<-proceed
-		return 100, nil
-	}})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = c.Refresh(t.Context(), "a")
-	}()
-	<-begun
+	c, s, _, land := refreshing(t)
 	require.Equal(t, int64(1), s.flying.Load())
 	require.NoError(t, c.Set(t.Context(), "a", 3))
 	assert.Equal(t, int64(0), s.flying.Load(), "it is detached")
-	close(proceed)
-	<-done
+	land()
 	assert.Equal(t, 3, peek(t, c, "a"))
 }
 

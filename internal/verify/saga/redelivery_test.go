@@ -67,11 +67,7 @@ func TestRedeliveredEventIsAnsweredOnceByAnOutbox(t *testing.T) {
 		require.NoError(t, broker.Publish(ctx, m))
 	}
 	answered := func(n int, by string) {
-		for end := time.Now().Add(20 * time.Second); len(relay.all()) < n; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("no answer to %s: %q", by, relay.all())
-			}
-		}
+		require.Eventually(t, func() bool { return len(relay.all()) >= n }, 20*time.Second, time.Millisecond, "no answer to %s", by)
 	}
 	broker.Declare(f.Name, "payment")
 	begin("order-00")
