@@ -157,8 +157,10 @@ func (r *recorder) on(e cache.Event) {
 	r.events = append(r.events, e)
 }
 
-// of returns the events of some kinds.
+// of returns the events of some kinds. An event may come just after the call that it
+// is about has returned, so it waits until all is still.
 func (r *recorder) of(kinds ...cache.EventKind) (events []cache.Event) {
+	synctest.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.events {

@@ -136,7 +136,9 @@ func open(t *testing.T, parent context.Context, address string) *tab {
 	_, err = chromedp.Call(ctx, log.Enable, cdp.Empty{})
 	require.NoError(t, err)
 	tab.do(chromedp.Navigate(address))
-	tab.waitFor(`document.querySelector('#stream[data-state="live"]') !== null`)
+	// The stream is live as soon as it is open; the page has something to break, and so
+	// keys that do something, with the first state that comes through it.
+	tab.waitFor(`document.querySelector('#stream[data-state="live"]') !== null && document.getElementById("target").value !== ""`)
 	return tab
 }
 
