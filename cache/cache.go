@@ -208,7 +208,9 @@ func (c *Cache[K, V]) Peek(key K) (Entry[V], bool) {
 //
 // If Save fails, its effect is unknown: the key is invalidated and the error
 // returned. ErrPending means that the value is saved, and that the other nodes
-// will be told later. Of two Sets of a key that overlap, L1 keeps neither.
+// will be told later. Of two Sets of a key that overlap, L1 keeps neither; where
+// there is nobody else to write to, neither Save nor Remote nor Bus, it keeps the
+// later one.
 func (c *Cache[K, V]) Set(ctx context.Context, key K, value V) error {
 	return c.set(ctx, key, Entry[V]{Value: value})
 }

@@ -36,7 +36,7 @@ func Jump(h uint64, n int) int {
 // with SplitMix64 seeded by h as the generator. It is the choice for shards
 // that are numbered and only ever added at the end: from n to n+1 buckets a
 // key stays or moves to the new one, as with [Jump], but it takes integers
-// only and the same few nanoseconds for every n. It panics unless
+// only and a few nanoseconds whatever n is. It panics unless
 // 0 < n <= 1<<31-1.
 func JumpBack(h uint64, n int) int {
 	checkBuckets(n)

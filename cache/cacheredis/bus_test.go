@@ -3,6 +3,7 @@ package cacheredis_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,6 +116,24 @@ func TestSilentLinkEndsTheSubscription(t *testing.T) {
 			assert.True(t, time.Since(begun) < 5*time.Second, "within MaxLag, not after %v", time.Since(begun))
 		})
 	}
+}
+
+// A read that blocks on a link that has gone silent ends with the context: after the
+// server's time to answer it would end by itself, which is too long for a Close.
+func TestSubscriptionEndsWithItsContext(t *testing.T) {
+	behind, _, proxy, server := broken(t, cacheredis.Config{})
+	h := subscribe(t, behind, 0)
+	h.next(t)
+	clients := connect(t, server.Addr())
+	eventually(t, "it waits for a message", func() bool {
+		list, err := clients.ClientList(t.Context()).Result()
+		require.NoError(t, err)
+		return strings.Contains(list, " flags=b ") && strings.Contains(list, "cmd=xread")
+	})
+	require.NoError(t, proxy.Set(engine.Fault{Stall: engine.BothWays, HalfOpen: true}))
+	begun := time.Now()
+	assert.ErrorIs(t, h.leave(), context.Canceled)
+	assert.True(t, time.Since(begun) < 700*time.Millisecond, "at once, and not after %v", time.Since(begun))
 }
 
 func TestSubscriptionEndsWithItsConnection(t *testing.T) {
