@@ -287,3 +287,35 @@ func TestSetsThatNeedTheLockTakeIt(t *testing.T) {
 	first := s.get("b", hash)
 	assert.False(t, s.overwrite(first, &next, first.loadEpoch(), &out))
 }
+
+// T55: a Set under the lock, of an entry with a life of its own, and one without it
+// meet at one key: neither loses the other's value, nor reports it twice.
+func TestSetsWithAndWithoutTheLockPassEachValueOn(t *testing.T) {
+	const each = 50_000
+	var left [2 * each]atomic.Int32
+	c, err := New(Config[int, int]{MaxEntries: 8, OnRemove: func(_, v int) { left[v].Add(1) }})
+	require.NoError(t, err)
+	require.NoError(t, c.Set(t.Context(), 1, 0))
+	require.NoError(t, c.Set(t.Context(), 1, each)) // the entry has a box of its own
+	var running sync.WaitGroup
+	running.Go(func() {
+		for v := 1; v < each; v++ {
+			_ = c.Set(t.Context(), 1, v)
+		}
+	})
+	running.Go(func() {
+		for v := each + 1; v < 2*each; v++ {
+			_ = c.SetEntry(t.Context(), 1, Entry[int]{Value: v, TTL: time.Nanosecond})
+		}
+	})
+	running.Wait()
+	if e := c.table.peek(1); e != nil { // expiry may have taken it
+		left[e.box.Load().value].Add(1)
+	}
+	require.NoError(t, c.Close())
+	for v := range left {
+		if n := left[v].Load(); n != 1 {
+			t.Fatalf("value %d left or is there %d times", v, n)
+		}
+	}
+}
