@@ -122,14 +122,18 @@ func (l *Log) newer(d *draft, seen uint32) bool {
 
 // replay builds the index when a log is opened.
 type replay struct {
-	log  *Log
-	rec  stored
-	tags []string
+	log      *Log
+	rec      stored
+	tags     []string
+	sidecars reload
 }
 
 // record takes one record, in order.
 func (r *replay) record(rec wal.Record) error {
 	l := r.log
+	if err := r.end(); err != nil {
+		return err
+	}
 	if err := r.rec.parse(rec.Data); err != nil {
 		return fmt.Errorf("record %d: %w", rec.LSN, err)
 	}
@@ -163,5 +167,13 @@ func (r *replay) segment(s wal.Segment) (skip bool, err error) {
 	if r.log.cfg.VerifyOnOpen || !r.log.set.sidecars {
 		return false, nil
 	}
-	return r.log.loadSidecar(s)
+	return r.sidecars.segment(s)
+}
+
+// end takes in the sidecars that wait.
+func (r *replay) end() error {
+	if len(r.sidecars.line) == 0 {
+		return nil
+	}
+	return r.sidecars.fill()
 }

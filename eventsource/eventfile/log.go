@@ -116,7 +116,7 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 		tracked: map[string]tracked{}, sealed: make(chan struct{}, 1), stop: make(chan struct{}),
 		drafts: sync.Pool{New: func() any { return &draft{} }},
 	}
-	r := &replay{log: l}
+	r := &replay{log: l, sidecars: reload{log: l}}
 	var err error
 	l.wal, err = wal.Open(wal.Config{
 		Dir: dir, Format: formatEvents, SegmentSize: cfg.SegmentSize, NoSync: cfg.NoSync, FS: set.fs,
@@ -128,6 +128,9 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 	first := l.wal.Segments()[0]
 	if first.First != 1 {
 		return nil, errors.Join(fmt.Errorf("%w: %s: the first file is missing", eventsource.ErrCorrupt, dir), l.wal.Close())
+	}
+	if err := r.end(); err != nil {
+		return nil, errors.Join(err, l.wal.Close())
 	}
 	l.maker = id.MakerOf(first.Salt)
 	l.head.Store(l.last.Load())

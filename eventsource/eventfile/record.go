@@ -333,7 +333,10 @@ func (s *scanner[T]) text() T {
 func (s *scanner[T]) id(kind byte) string {
 	switch kind {
 	case idUUID:
-		return id.UUID([]byte(s.take(16))).String()
+		if raw := s.take(16); len(raw) == 16 {
+			return id.UUID([]byte(raw)).String()
+		}
+		return ""
 	case idText:
 		return string(s.text())
 	default:

@@ -123,6 +123,32 @@ func TestIDsAreOneMoreGroup(t *testing.T) {
 	assert.Equal(t, []uint32{5, 1}, got)
 }
 
+func TestManyPositionsAndElementsAtOnce(t *testing.T) {
+	var l List
+	l.Append(1)
+	l.Reserve(5)
+	room := &l.own[0]
+	l.Extend(4, func(to []uint32) { copy(to, []uint32{3, 4, 5, 9}) })
+	l.Put(10)
+	assert.Equal(t, []uint32{1, 3, 4, 5, 9}, l.Positions(), "what is not published is not there")
+	l.Publish()
+	assert.Equal(t, []uint32{1, 3, 4, 5, 9, 10}, l.Positions())
+	assert.True(t, room == &l.own[0], "there was room for all")
+
+	var c Chunks[int]
+	for i := uint32(250); i < 1000; {
+		room := c.Room(i)
+		require.True(t, len(room) > 0)
+		for k := range room {
+			room[k] = int(i)
+			i++
+		}
+	}
+	for i := uint32(250); i < 1000; i++ {
+		require.Equal(t, int(i), *c.At(i))
+	}
+}
+
 func TestNamesSurviveTheirCaller(t *testing.T) {
 	x := New(^uint64(0))
 	numbers := map[uint32]string{}

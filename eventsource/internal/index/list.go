@@ -11,18 +11,33 @@ import "sync/atomic"
 type List struct {
 	n     atomic.Uint32
 	array atomic.Pointer[[]uint32]
+	own   []uint32 // the writer's: what array points to, without the way there
 }
 
 // Append adds pos, which is above all before it. One writer at a time.
 func (l *List) Append(pos uint32) {
-	n := l.n.Load()
-	if p := l.array.Load(); p != nil && int(n) < len(*p) {
-		(*p)[n] = pos
-	} else {
-		l.room(n, 1)[0] = pos
-	}
-	l.n.Store(n + 1)
+	l.Put(pos)
+	l.Publish()
 }
+
+// Put is the first half of Append, Publish the second. An atomic store waits until
+// all stores before it have reached the cache: who has more to write than pos
+// does so in between, and waits once for all of it.
+func (l *List) Put(pos uint32) {
+	n := l.n.Load()
+	if int(n) < len(l.own) {
+		l.own[n] = pos
+		return
+	}
+	l.room(n, 1)[0] = pos
+}
+
+// Publish lets readers see what Put has put.
+func (l *List) Publish() { l.n.Store(l.n.Load() + 1) }
+
+// Reserve makes room for count more, so that what follows does not grow the list
+// step by step.
+func (l *List) Reserve(count int) { l.room(l.n.Load(), count) }
 
 // Extend adds count positions, which fill writes: for who has many at once.
 func (l *List) Extend(count int, fill func(to []uint32)) {
@@ -33,16 +48,13 @@ func (l *List) Extend(count int, fill func(to []uint32)) {
 
 // room returns the count elements behind the first n.
 func (l *List) room(n uint32, count int) []uint32 {
-	p := l.array.Load()
-	if p == nil || int(n)+count > len(*p) {
+	if int(n)+count > len(l.own) {
 		grown := make([]uint32, max(2, 2*int(n), int(n)+count))
-		if p != nil {
-			copy(grown, *p)
-		}
-		p = &grown
-		l.array.Store(p)
+		copy(grown, l.own)
+		l.own = grown
+		l.array.Store(&grown)
 	}
-	return (*p)[n : int(n)+count]
+	return l.own[n : int(n)+count]
 }
 
 // Len returns the number of positions.
@@ -74,6 +86,13 @@ const chunk = 256
 
 // At returns the i-th element, which Grow has covered.
 func (c *Chunks[T]) At(i uint32) *T { return &(*c.dir.Load())[i/chunk][i%chunk] }
+
+// Room makes room for element i and returns it with those that follow it in
+// memory, at least itself: for who fills many in a row.
+func (c *Chunks[T]) Room(i uint32) []T {
+	c.Grow(i)
+	return (*c.dir.Load())[i/chunk][i%chunk:]
+}
 
 // Grow makes room for element i. One writer at a time; readers may ask for the
 // elements that were published to them, by whatever means their owner has.
