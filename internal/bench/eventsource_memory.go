@@ -145,12 +145,15 @@ func benchEventhorizon(b *testing.B) {
 }
 
 // bare is the least that a store in memory does: it can give back the events
-// of a stream, and all in order, and nothing else.
+// of a stream, and all in order, and nothing else. So it keeps its slabs: one that
+// lets go of those that are full is given warm memory again and again, where a
+// store has to ask for more, and took 0.8 of the time.
 type bare struct {
 	mu      sync.Mutex
 	streams map[string]*[]uint32
-	where   []uint64
-	slab    []byte
+	where   []uint64 // slab, offset
+	slabs   [][]byte
+	slab    []byte // the last of slabs
 }
 
 func (s *bare) append(stream string, version int, data []byte) bool {
@@ -167,11 +170,18 @@ func (s *bare) append(stream string, version int, data []byte) bool {
 	*list = append(*list, uint32(len(s.where)))
 	if cap(s.slab)-len(s.slab) < len(data)+8 {
 		s.slab = make([]byte, 0, 1<<20)
+		s.slabs = append(s.slabs, s.slab[:cap(s.slab)])
 	}
-	s.where = append(s.where, uint64(len(s.slab)))
+	s.where = append(s.where, uint64(len(s.slabs)-1)<<32|uint64(len(s.slab)))
 	s.slab = binary.LittleEndian.AppendUint64(s.slab, uint64(time.Now().UnixMicro()))
 	s.slab = append(s.slab, data...)
 	return true
+}
+
+// event gives back the i-th event; all have n bytes of data.
+func (s *bare) event(i uint32, n int) (micros int64, data []byte) {
+	b := s.slabs[s.where[i]>>32][uint32(s.where[i]):]
+	return int64(binary.LittleEndian.Uint64(b)), b[8:][:n]
 }
 
 func benchBare(versioned bool) func(b *testing.B) {

@@ -11,29 +11,18 @@ import "sync/atomic"
 type List struct {
 	n     atomic.Uint32
 	array atomic.Pointer[[]uint32]
-	own   []uint32 // the writer's: what array points to, without the way there
 }
 
 // Append adds pos, which is above all before it. One writer at a time.
 func (l *List) Append(pos uint32) {
-	l.Put(pos)
-	l.Publish()
-}
-
-// Put is the first half of Append, Publish the second. An atomic store waits until
-// all stores before it have reached the cache: who has more to write than pos
-// does so in between, and waits once for all of it.
-func (l *List) Put(pos uint32) {
 	n := l.n.Load()
-	if int(n) < len(l.own) {
-		l.own[n] = pos
-		return
+	if p := l.array.Load(); p != nil && int(n) < len(*p) {
+		(*p)[n] = pos
+	} else {
+		l.room(n, 1)[0] = pos
 	}
-	l.room(n, 1)[0] = pos
+	l.n.Store(n + 1)
 }
-
-// Publish lets readers see what Put has put.
-func (l *List) Publish() { l.n.Store(l.n.Load() + 1) }
 
 // Reserve makes room for count more, so that what follows does not grow the list
 // step by step.
@@ -48,13 +37,16 @@ func (l *List) Extend(count int, fill func(to []uint32)) {
 
 // room returns the count elements behind the first n.
 func (l *List) room(n uint32, count int) []uint32 {
-	if int(n)+count > len(l.own) {
+	p := l.array.Load()
+	if p == nil || int(n)+count > len(*p) {
 		grown := make([]uint32, max(2, 2*int(n), int(n)+count))
-		copy(grown, l.own)
-		l.own = grown
-		l.array.Store(&grown)
+		if p != nil {
+			copy(grown, *p)
+		}
+		p = &grown
+		l.array.Store(p)
 	}
-	return l.own[n : int(n)+count]
+	return (*p)[n : int(n)+count]
 }
 
 // Len returns the number of positions.
