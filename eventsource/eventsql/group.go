@@ -185,6 +185,7 @@ func (g *group) onSQLite() {
 
 func (s *Store) appendAll(ctx context.Context, conn *sql.Conn, jobs []*job) ([]verdict, error) {
 	t := s.newSQLiteTx(conn)
+	t.verb = "INSERT OR FAIL"
 	t.prepare, t.prepared = conn.PrepareContext, make(map[string]*sql.Stmt)
 	defer func() {
 		for _, stmt := range t.prepared {

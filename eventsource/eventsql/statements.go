@@ -12,7 +12,7 @@ import (
 type statements struct {
 	append, head, load, insertCheckpoint, updateCheckpoint, deleteCheckpoint string
 
-	// SQLite alone
+	// SQLite alone; insert and tag lack their verb
 	last, version, versions, tracked, known, insert, tag, track string
 }
 
@@ -33,8 +33,8 @@ func newStatements(d sqldb.Dialect, prefix string) statements {
 		st.versions = "SELECT name, (SELECT version FROM keelson_events WHERE stream = s.name ORDER BY version DESC LIMIT 1) FROM s"
 		st.tracked = "SELECT position FROM keelson_checkpoints WHERE name = ?1"
 		st.known = "SELECT position FROM keelson_events WHERE id = ?1"
-		st.insert = "INSERT INTO keelson_events (position, id, stream, version, type, schema, tags, meta, data, at) VALUES "
-		st.tag = "INSERT INTO keelson_tags (tag, position) VALUES "
+		st.insert = " INTO keelson_events (position, id, stream, version, type, schema, tags, meta, data, at) VALUES "
+		st.tag = " INTO keelson_tags (tag, position) VALUES "
 		st.track = "INSERT INTO keelson_checkpoints (name, position, epoch) VALUES (?1, ?2, 0) ON CONFLICT (name) DO UPDATE SET position = excluded.position"
 	}
 	for _, s := range []*string{

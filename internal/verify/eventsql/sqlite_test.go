@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -147,5 +149,39 @@ func TestGroupsShareACommit(t *testing.T) {
 		assert.EqualValues(t, 320, st.Events)
 		assert.Less(t, st.Commits, st.Appends)
 		t.Logf("%+v", st)
+	})
+}
+
+// A row that the database refuses undoes all that its group has written, and then
+// fails alone.
+func TestARefusedRowFailsAlone(t *testing.T) {
+	on(t, eachDatabase(), func(t *testing.T, open func() *sql.DB) {
+		db, prefix := open(), newStorePrefix()
+		s := newStore(t, db, eventsql.Config{Prefix: prefix, GroupCommit: 64})
+		_, err := db.ExecContext(t.Context(), "CREATE UNIQUE INDEX "+prefix+"rule ON "+prefix+"events (type) WHERE type = 'once'")
+		require.NoError(t, err)
+		var refused atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() {
+				for n := range 5 {
+					event := one(fmt.Sprint("stream-", i))
+					if n%4 == 1 && i%8 == 0 {
+						event[0].Type = "once"
+					}
+					_, err := s.Append(context.Background(), event)
+					if err != nil && event[0].Type == "once" {
+						refused.Add(1)
+					} else {
+						assert.NoError(t, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assert.EqualValues(t, 7, refused.Load(), "of eight, one was first")
+		assert.Len(t, positions(t, s), 64*5-7)
+		assert.Less(t, s.Stats().Commits, s.Stats().Appends)
+		t.Logf("%+v", s.Stats())
 	})
 }
