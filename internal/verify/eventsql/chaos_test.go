@@ -200,6 +200,7 @@ func merged(ctx context.Context, db *sql.DB, prefix string, after eventsource.Po
 // do, while an unrelated transaction stays open. The two wrong ways, beside it
 // on the same storm, lose events.
 func TestSubscribersMissNothingUnderChaos(t *testing.T) {
+	t.Parallel()
 	server := engine.Postgres(t)
 	db, admin := openDB(t, "pgx", server.URL()), openDB(t, "pgx", server.URL())
 	prefix := newStorePrefix()

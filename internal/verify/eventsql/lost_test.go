@@ -57,6 +57,7 @@ func (l line) warm(t *testing.T) {
 // on to commit it; while its answer is under way; and before it got there. It
 // is sent once more each time, and the event is there exactly once.
 func TestACutConnectionLeavesExactlyOneEvent(t *testing.T) {
+	t.Parallel()
 	server := engine.Postgres(t)
 	for _, group := range []int{1, 16} {
 		l := newLine(t, server, eventsql.Config{GroupCommit: group})
@@ -124,6 +125,7 @@ func prefixOf(t *testing.T, l line) (prefix string) {
 // T19: an append that only tracks has no ids to tell it by: its loss is
 // reported. So is a second loss.
 func TestALossThatCannotBeResolvedIsReported(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, engine.Postgres(t), eventsql.Config{})
 	l.warm(t)
 	require.NoError(t, l.proxy.Set(engine.Fault{Stall: engine.ToClient}))
@@ -154,6 +156,7 @@ func TestALossThatCannotBeResolvedIsReported(t *testing.T) {
 // only tracks is not: sent again it would find itself, and say that somebody else
 // was first.
 func TestALostGroupResendsWhatHasIDs(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, engine.Postgres(t), eventsql.Config{GroupCommit: 16})
 	l.warm(t)
 	hold := func(events []eventsource.Event, conds ...eventsource.Condition) *sql.Tx {
@@ -192,8 +195,10 @@ func TestALostGroupResendsWhatHasIDs(t *testing.T) {
 
 // ctx ends while the append is in the database: nobody knows.
 func TestALeavingCallerIsTold(t *testing.T) {
+	t.Parallel()
+	server := engine.Postgres(t)
 	for _, group := range []int{1, 16} {
-		l := newLine(t, engine.Postgres(t), eventsql.Config{GroupCommit: group})
+		l := newLine(t, server, eventsql.Config{GroupCommit: group})
 		tx := begin(t, l.db)
 		_, err := l.direct.AppendTx(t.Context(), tx, one("a"))
 		require.NoError(t, err)
@@ -216,6 +221,7 @@ func TestALeavingCallerIsTold(t *testing.T) {
 // Killed and restarted, behind a line that breaks: what Append acknowledged is
 // there once, what it refused is not, and the rest at most once.
 func TestAcknowledgedAppendsOutliveTheServer(t *testing.T) {
+	t.Parallel()
 	server := engine.Postgres(t)
 	l := newLine(t, server, eventsql.Config{})
 	var mu sync.Mutex

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -80,11 +81,16 @@ func postgres(t *testing.T, driver string) func() *sql.DB {
 }
 
 // shared is the server of all tests that do not stop it. TestMain closes it.
-var shared *engine.Server
+var (
+	sharedMu sync.Mutex
+	shared   *engine.Server
+)
 
 // freshDatabase returns the URL of an empty database on it.
 func freshDatabase(t *testing.T) string {
 	t.Helper()
+	sharedMu.Lock()
+	defer sharedMu.Unlock()
 	if shared == nil {
 		shared = engine.Postgres(keep{t})
 	}

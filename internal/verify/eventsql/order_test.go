@@ -63,6 +63,7 @@ func TestHeadWaitsForTheSlowTransaction(t *testing.T) {
 // T13: a transaction holds Head if it has appended, from then to its end,
 // prepared ones too; one that is busy elsewhere does not.
 func TestOnlyAppendingTransactionsHoldHead(t *testing.T) {
+	t.Parallel()
 	server := engine.Postgres(t)
 	db := openDB(t, "pgx", server.URL())
 	for _, statement := range []string{"ALTER SYSTEM SET max_prepared_transactions = 5", "CREATE DATABASE other", "CREATE TABLE work (n int)"} {
@@ -155,6 +156,7 @@ func TestRolledBackPositionsAreDeadAtOnce(t *testing.T) {
 // vain are not, and are drawn again after a crash: a subscriber that had gone
 // past them would miss what they stand for then.
 func TestHeadSurvivesACrashThatForgetsNumbers(t *testing.T) {
+	t.Parallel()
 	server := engine.Postgres(t)
 	db := openDB(t, "pgx", server.URL())
 	s := newStore(t, db, eventsql.Config{Prefix: "keelson_"})

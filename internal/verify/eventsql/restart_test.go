@@ -17,6 +17,7 @@ import (
 // read model alike, neither ends Run nor costs or repeats an event; and what it
 // makes of a batch is no reason to park.
 func TestADatabaseRestartDoesNotEndRun(t *testing.T) {
+	t.Parallel()
 	server := engine.Postgres(t)
 	db := openDB(t, "pgx", server.URL())
 	s := newStore(t, db, eventsql.Config{})

@@ -14,6 +14,7 @@ import (
 )
 
 func TestStoreKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	onEachAtOnce(t, func(t *testing.T, open func() *sql.DB) {
 		db := open()
 		eventtest.TestStore(t, func(t *testing.T) eventsource.Store { return newStore(t, db, eventsql.Config{}) })
@@ -21,6 +22,7 @@ func TestStoreKeepsTheContract(t *testing.T) {
 }
 
 func TestCheckpointsKeepTheContract(t *testing.T) {
+	t.Parallel()
 	onEachAtOnce(t, func(t *testing.T, open func() *sql.DB) {
 		db := open()
 		eventtest.TestCheckpoints(t, func(t *testing.T) eventsource.Checkpoints { return newStore(t, db, eventsql.Config{}) })

@@ -85,6 +85,7 @@ func TestAppendTxRefusesALaxConnection(t *testing.T) {
 
 // T18: on a hot standby nobody's locks are seen, so that Head would be wrong.
 func TestStandbysAreRefused(t *testing.T) {
+	t.Parallel()
 	primary := engine.Postgres(t)
 	db := openDB(t, "pgx", primary.URL())
 	s := newStore(t, db, eventsql.Config{Prefix: "keelson_"})
