@@ -42,7 +42,7 @@ import (
 // log's order gives it again. So Open looks up, by its text, no name twice,
 // knows how long each list will be before it fills any, and goes through them
 // in the order in which they stand in memory. Names by text in each sidecar, and
-// lists that grow with each, took four times as long.
+// lists that grow with each, took twice as long.
 const (
 	sidecarMagic = "KEELIDX2"
 	sidecarHead  = 88
