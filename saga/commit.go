@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/bits"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,16 +22,14 @@ const (
 // a lone writer pays for no hand-off and nobody waits for a timer: batches grow by
 // themselves as far as the store is slow.
 type committer struct {
-	store Store
-	log   *slog.Logger
+	*guard
 
 	mu      sync.Mutex
 	queue   []*cohort
 	leading bool
 	linger  bool // the last commit was slow, and somebody waited for it
 
-	batch    []Write // of the leader, used again
-	panicked string  // likewise: how the store did last
+	batch []Write // of the leader, used again
 
 	commits, writes atomic.Uint64
 }
@@ -112,18 +108,14 @@ func (c *committer) lead(ctx context.Context, p *pending, h *cohort, linger bool
 		c.mu.Unlock()
 	}
 	begun := time.Now()
-	defer func() { // also after a Goexit in the store: others wait
-		if h != nil {
-			close(h.done)
-		}
-		c.pass(h, time.Since(begun) >= slowCommit)
-	}()
 	if h == nil {
 		one := [1]*pending{p}
 		c.storeAll(ctx, one[:])
 	} else {
 		c.storeAll(ctx, h.all)
+		close(h.done)
 	}
+	c.pass(h, time.Since(begun) >= slowCommit)
 }
 
 // slowCommit and more is what disks and servers take.
@@ -179,9 +171,8 @@ func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
 	writes := c.batch[:0] // there is one leader, and no store keeps the slice
 	for _, p := range batch {
 		writes = append(writes, p.write)
-		p.err = errNoAnswer // unless there is one
 	}
-	verdicts, err := c.ask(ctx, writes)
+	verdicts, err := ask(c.guard, "Commit", func() ([]Verdict, error) { return c.store.Commit(ctx, writes) })
 	clear(writes)
 	c.batch = writes[:0]
 	if err == nil && len(verdicts) != len(batch) {
@@ -204,25 +195,8 @@ func (c *committer) halve(ctx context.Context, batch []*pending, budget *int) {
 	c.halve(ctx, batch[len(batch)/2:], budget)
 }
 
-// ask commits. A panic in the store is the outcome of this commit: who leads it is
-// not who is to blame, and others wait for what comes next.
-func (c *committer) ask(ctx context.Context, writes []Write) (verdicts []Verdict, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("saga: Commit of %T panicked: %v", c.store, v)
-			if text := err.Error(); text != c.panicked { // a repeat has the same stack
-				c.panicked = text
-				c.log.Error(text, "stack", string(debug.Stack()))
-			}
-		}
-	}()
-	return c.store.Commit(ctx, writes)
-}
-
-var (
-	errLeaderGone = errors.New("saga: the commit was cancelled")
-	errNoAnswer   = errors.New("saga: Commit of the store ended its goroutine")
-)
+// errLeaderGone is of who shared a commit that was cancelled.
+var errLeaderGone = errors.New("saga: the commit was cancelled")
 
 // final errors say of themselves that no repeat helps.
 func final(err error) bool {

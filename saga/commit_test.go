@@ -36,7 +36,7 @@ func (s *slow) Commit(ctx context.Context, writes []Write) ([]Verdict, error) {
 // writes were in it: a Start among them goes on trying.
 func TestFencedLeaderFencesNoFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &committer{store: &slow{NewMemory(), make(chan struct{}, 1)}}
+		c := &committer{guard: &guard{store: &slow{NewMemory(), make(chan struct{}, 1)}}}
 		leads, lose := context.WithCancelCause(t.Context())
 		errs := map[string]*error{"first": new(error), "leader": new(error), "follower": new(error)}
 		commit := func(ctx context.Context, id string) {
@@ -73,7 +73,7 @@ func (s *picky) Commit(ctx context.Context, writes []Write) ([]Verdict, error) {
 func TestRefusedWriteFailsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &picky{&slow{NewMemory(), make(chan struct{}, 1)}}
-		c := &committer{store: store}
+		c := &committer{guard: &guard{store: store}}
 		ids := []string{"first", "a", "b", "c", "bad", "d", "e", "f"}
 		errs := make([]error, len(ids))
 		for i, id := range ids {
@@ -106,22 +106,23 @@ func (m *moody) Commit(ctx context.Context, writes []Write) ([]Verdict, error) {
 	return verdicts, err
 }
 
-// A store that panics in Commit fails that commit, with an error that names the store,
-// and one that ends the goroutine ends the leader's: neither stops the commits of others.
+// A store that panics in Commit, or ends the goroutine, fails the write that it does so
+// for, with an error that names the store: neither stops the commits of others, nor ends
+// a goroutine of theirs.
 func TestStoreThatPanicsWedgesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &moody{&slow{NewMemory(), make(chan struct{})}, map[string]func(){
 			"panics": func() { panic("boom") }, "exits": runtime.Goexit,
 		}}
 		var log bytes.Buffer
-		c := &committer{store: store, log: slog.New(slog.NewTextHandler(&log, nil))}
+		c := &committer{guard: &guard{store: store, log: slog.New(slog.NewTextHandler(&log, nil))}}
 		ids := []string{"panics", "exits", "panics", "a", "b"}
 		errs := make([]error, len(ids))
 		ended := make([]bool, len(ids))
 		for i, id := range ids {
 			go func() {
-				defer func() { ended[i] = true }()
 				_, errs[i] = c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: id}}})
+				ended[i] = true
 			}()
 			synctest.Wait()
 		}
@@ -133,7 +134,9 @@ func TestStoreThatPanicsWedgesNobody(t *testing.T) {
 		for _, err := range errs {
 			assert.False(t, err != nil && final(err), "it may be repeated")
 		}
-		assert.ErrorIs(t, errs[4], errNoAnswer) // of the leader that is gone
+		assert.Equal(t, "saga: Commit of *saga.moody ended its goroutine (runtime.Goexit)", errs[1].Error())
+		assert.NoError(t, errs[3])
+		assert.NoError(t, errs[4])
 		_, err := c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: "later"}}})
 		assert.NoError(t, err)
 		_, err = c.commit(t.Context(), &pending{write: Write{Summary: Summary{ID: "panics"}}})
@@ -162,7 +165,7 @@ func TestWritersOfASlowStoreStayTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const writers, rounds = 8, 20
 		store := &laggard{Memory: NewMemory(), took: time.Millisecond}
-		c := &committer{store: store}
+		c := &committer{guard: &guard{store: store}}
 		var all sync.WaitGroup
 		for w := range writers {
 			all.Go(func() {

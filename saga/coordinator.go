@@ -92,6 +92,7 @@ func (c Config) resolved() (Config, error) {
 type Coordinator struct {
 	cfg    Config
 	store  Store
+	guard  *guard // for calls of the store from goroutines of its own
 	writes committer
 	totals totals
 
@@ -113,8 +114,9 @@ func New(store Store, cfg Config) (*Coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
+	g := &guard{store: store, log: cfg.Logger}
 	return &Coordinator{
-		cfg: cfg, store: store, writes: committer{store: store, log: cfg.Logger},
+		cfg: cfg, store: store, guard: g, writes: committer{guard: g},
 		programs: map[string]map[int]*program{}, waiters: map[string][]chan *ending{},
 		strays: map[string][]*flight{},
 	}, nil

@@ -50,7 +50,7 @@ func (s *server) renewDraining(owner string) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Poll)
 	defer cancel()
 	sent := time.Now()
-	switch _, err := s.store.Poll(ctx, Lease{Owner: owner, For: s.cfg.Lease}); {
+	switch _, err := s.guard.poll(ctx, Lease{Owner: owner, For: s.cfg.Lease}); {
 	case err == nil:
 		s.renew(owner, sent)
 	case errors.Is(err, ErrFenced):
@@ -74,7 +74,7 @@ func (s *server) leave(owner string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Lease)
 	defer cancel()
-	if _, err := s.store.Poll(ctx, Lease{Owner: owner}); err != nil && !errors.Is(err, ErrFenced) {
+	if _, err := s.guard.poll(ctx, Lease{Owner: owner}); err != nil && !errors.Is(err, ErrFenced) {
 		s.cfg.Logger.Warn("saga: could not end the lease; it runs out by itself", "err", err)
 	}
 	s.mu.Lock()

@@ -85,7 +85,10 @@ func (r *run) load() {
 // read loads from the store for as long as the lease holds.
 func (r *run) read() (s Summary, log, mail []Record, err error) {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		s, log, mail, err = r.store.Load(r.ctx, r.id)
+		_, err = ask(r.guard, "Load", func() (_ struct{}, err error) {
+			s, log, mail, err = r.store.Load(r.ctx, r.id)
+			return
+		})
 		if err == nil || final(err) || r.isGone() {
 			return s, log, mail, err
 		}

@@ -106,7 +106,7 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 	s.mu.Unlock()
 	limit, cancel := context.WithTimeout(ctx, s.cfg.Lease)
 	defer cancel()
-	work, err := s.store.Poll(limit, Lease{Owner: owner, For: s.cfg.Lease, Limit: max(room, 0), Can: s.can()})
+	work, err := s.guard.poll(limit, Lease{Owner: owner, For: s.cfg.Lease, Limit: max(room, 0), Can: s.can()})
 	switch {
 	case errors.Is(err, ErrFenced):
 		s.loseLease(owner)
@@ -318,7 +318,7 @@ func (s *server) aside(busy *atomic.Bool, f func()) {
 	if busy.CompareAndSwap(false, true) {
 		s.spawn(func() {
 			defer busy.Store(false)
-			f()
+			s.guard.aside(f)
 		})
 	}
 }

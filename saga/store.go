@@ -14,7 +14,8 @@ import (
 // Memory, and Durability() string, "memory", "fsync" or "relaxed".
 //
 // A store is safe for concurrent use. Its errors are retried, but for one with a
-// method Retryable() bool that says false.
+// method Retryable() bool that says false. A panic or a Goexit in what a coordinator
+// calls by itself counts as an error of that call, and so does one in Commit.
 type Store interface {
 	// Commit stores all writes that are acceptable, durably and in one go, and
 	// returns a verdict for each. After an error the outcome of all is unknown,

@@ -169,7 +169,8 @@ func (r *run) ended(isChild bool, e *ending) {
 	r.mu.Unlock()
 	r.wg.Go(func() {
 		signal := Record{Kind: kindSignal, Code: subSignal(r.id[len(parent)+1:]), Key: key}
-		if err := r.store.Post(r.ctx, parent, signal); err == nil {
+		_, err := ask(r.guard, "Post", func() (_ struct{}, err error) { return struct{}{}, r.store.Post(r.ctx, parent, signal) })
+		if err == nil {
 			r.wake()
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +57,31 @@ func TestWorkerIsUsedAgain(t *testing.T) {
 		assert.Equal(t, 2, len(seen), fmt.Sprint(seen))
 		closed()
 	})
+}
+
+// A worker that rests has laid down the profiler's labels of who started its last saga,
+// whose request would else be blamed for sagas of others.
+func TestRestingWorkerHasNoLabels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		during := ""
+		_, s, closed := workplace(t, func(context.Context, *int) error { during = labelled(); return nil })
+		pprof.Do(t.Context(), pprof.Labels("request", "17"), func(ctx context.Context) {
+			_, err := s.Run(ctx, "1", 1)
+			require.NoError(t, err)
+		})
+		synctest.Wait() // it rests
+		assert.True(t, strings.Contains(during, "(*server).work"), "it works under the labels: "+during)
+		assert.False(t, strings.Contains(labelled(), "(*server).work"), "it rests under them: "+labelled())
+		closed()
+	})
+}
+
+// labelled is the stacks of goroutines that have the label of the test.
+func labelled() string {
+	var all strings.Builder
+	_ = pprof.Lookup("goroutine").WriteTo(&all, 1)
+	stacks := strings.Split(all.String(), "\n\n")
+	return strings.Join(slices.DeleteFunc(stacks, func(s string) bool { return !strings.Contains(s, `{"request":"17"}`) }), "\n\n")
 }
 
 // However many sagas run at once, and however their steps end, no more than maxResting
