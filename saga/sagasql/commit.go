@@ -75,15 +75,12 @@ func (c *conn) create(ctx context.Context, w *saga.Write) (v saga.Verdict, err e
 	v.At = timeOf(c.now)
 	var owner any
 	if !w.Release && sum.Owner != "" {
-		// Locked, lest the owner be reaped between this look and the commit, when
-		// whoever reaps does not see the new row.
-		var live string
-		err := c.row(ctx, "SELECT owner FROM keelson_saga_owner WHERE owner = $1 AND dead = 0[ FOR SHARE]", sum.Owner).Scan(&live)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		live, err := c.lives(ctx, sum.Owner)
+		if err != nil {
 			return v, err
 		}
-		if err == nil {
-			owner = live
+		if live {
+			owner = sum.Owner
 		}
 	}
 	seq := sum.Seq
@@ -103,6 +100,19 @@ func (c *conn) create(ctx context.Context, w *saga.Write) (v saga.Verdict, err e
 		return c.found(ctx, w)
 	}
 	return v, c.log(ctx, w)
+}
+
+// lives tells whether an owner does, and locks it, lest it be reaped between this look
+// and the commit, when whoever reaps does not see the new row.
+func (c *conn) lives(ctx context.Context, owner string) (bool, error) {
+	if c.live != "" && c.live == owner {
+		return true, nil
+	}
+	err := c.row(ctx, "SELECT owner FROM keelson_saga_owner WHERE owner = $1 AND dead = 0[ FOR SHARE]", owner).Scan(&c.live)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (c *conn) found(ctx context.Context, w *saga.Write) (v saga.Verdict, err error) {

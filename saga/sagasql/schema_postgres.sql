@@ -1,4 +1,4 @@
--- Tables of saga/sagasql on Postgres 13 and later. keelson_ stands for the prefix.
+-- Tables and the function of saga/sagasql on Postgres 13 and later. keelson_ stands for the prefix.
 -- Times are microseconds since 1970, UTC.
 
 CREATE TABLE keelson_saga (
@@ -72,3 +72,94 @@ CREATE TABLE keelson_saga_owner (
     until bigint NOT NULL,
     dead integer NOT NULL -- 1: its lease ran out and its sagas were freed
 );
+
+-- keelson_saga_commit is a whole commit: headers are updated where epoch and seq fit and
+-- the definition is the same, or inserted; records follow those that were accepted, of
+-- which it returns the number among the writes, the mail, and the clock. Writes are in
+-- the order of ids, so that two commits take rows in one order. Records name their write
+-- by its number, from 1.
+--
+-- The server keeps one plan for the life of a session. Made while the tables are small,
+-- it would read them whole, for each commit, when they have grown. The settings leave it
+-- nothing but to look up each write by its key.
+CREATE FUNCTION keelson_saga_commit(
+    ids text[], names text[], versions integer[], shapes text[], can_anys text[], can_exacts text[], fingerprints text[],
+    states integer[], steps text[], attempts integer[], codes text[], causes text[], pivots boolean[], owners text[],
+    epochs bigint[], seqs bigint[], firsts bigint[], reads bigint[], releases boolean[], wakes bigint[],
+    of_writes integer[], record_seqs bigint[], kinds text[], record_steps text[], record_codes text[], errors text[], keys text[],
+    record_attempts integer[], record_epochs bigint[], record_states integer[], datas text[]
+) RETURNS TABLE (n integer, mail bigint, at bigint) LANGUAGE plpgsql VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    now_ bigint := extract(epoch FROM clock_timestamp()) * 1000000;
+    accepted boolean[] := array_fill(false, ARRAY[cardinality(ids)]);
+    live text[];
+    row_ record;
+BEGIN
+    at := now_;
+    IF 0 = ANY (epochs) THEN
+        -- Locked, lest an owner be reaped between this look and the commit; and before the
+        -- sagas, as a poll does.
+        live := ARRAY(SELECT o.owner FROM keelson_saga_owner o WHERE o.dead = 0 AND o.owner = ANY (owners) FOR SHARE);
+    END IF;
+    FOR row_ IN
+        UPDATE keelson_saga s SET state = w.state, step = w.step, attempt = w.attempt, code = w.code, cause = w.cause, pivoted = w.pivoted,
+            owner = CASE WHEN w.release THEN NULL ELSE s.owner END, seq = CASE WHEN w.first = 0 THEN s.seq ELSE w.seq END,
+            mail_read = greatest(s.mail_read, w.read), claims = 0, updated = now_,
+            wake_at = CASE
+                WHEN NOT w.release AND s.owner IS NOT NULL OR w.state >= 4 THEN NULL
+                WHEN NOT w.release OR s.mail > greatest(s.mail_read, w.read) THEN now_
+                WHEN w.wake >= 0 THEN now_ + w.wake
+            END,
+            ended = CASE WHEN w.state >= 5 THEN now_ END
+        FROM unnest(ids, can_exacts, states, steps, attempts, codes, causes, pivots, epochs, seqs, firsts, reads, releases, wakes)
+            WITH ORDINALITY AS w (id, can_exact, state, step, attempt, code, cause, pivoted, epoch, seq, first, read, release, wake, n)
+        WHERE w.epoch > 0 AND s.id = w.id AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1) AND s.can_exact = w.can_exact
+        RETURNING w.n, s.id, s.mail, w.read
+    LOOP
+        n := row_.n;
+        mail := row_.mail;
+        accepted[n] := true;
+        RETURN NEXT;
+        IF row_.read > 0 THEN
+            DELETE FROM keelson_saga_mail m WHERE m.id = row_.id AND m.seq <= row_.read AND m.key = '';
+        END IF;
+    END LOOP;
+    IF 0 = ANY (epochs) THEN
+        n := 0;
+        mail := 0;
+        FOR row_ IN
+            INSERT INTO keelson_saga (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted,
+                owner, epoch, seq, mail, mail_read, claims, started, updated, wake_at, ended)
+            SELECT w.id, w.name, w.version, w.shape, w.can_any, w.can_exact, w.fingerprint, w.state, w.step, w.attempt, w.code, w.cause, w.pivoted,
+                CASE WHEN w.held THEN w.owner END, 1, w.seq, 0, 0, 0, now_, now_,
+                CASE
+                    WHEN w.held OR w.state >= 4 THEN NULL
+                    WHEN NOT w.release THEN now_
+                    WHEN w.wake >= 0 THEN now_ + w.wake
+                END,
+                CASE WHEN w.state >= 5 THEN now_ END
+            FROM (SELECT *, NOT release AND owner = ANY (live) AS held
+                FROM unnest(ids, names, versions, shapes, can_anys, can_exacts, fingerprints, states, steps, attempts, codes, causes, pivots, owners, epochs, seqs, releases, wakes)
+                AS x (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted, owner, epoch, seq, release, wake)) w
+            WHERE w.epoch = 0
+            ON CONFLICT (id) DO NOTHING
+            RETURNING id
+        LOOP
+            LOOP -- they come in the order of ids, without those that were there
+                n := n + 1;
+                EXIT WHEN n > cardinality(ids) OR ids[n] = row_.id;
+            END LOOP;
+            accepted[n] := true;
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+    INSERT INTO keelson_saga_record (id, seq, kind, step, code, error, key, attempt, epoch, state, at, data)
+    SELECT ids[r.n], r.seq, r.kind, r.step, r.code, r.error, r.key, r.attempt, r.epoch, r.state, now_, r.data
+    FROM unnest(of_writes, record_seqs, kinds, record_steps, record_codes, errors, keys, record_attempts, record_epochs, record_states, datas)
+        AS r (n, seq, kind, step, code, error, key, attempt, epoch, state, data)
+    WHERE accepted[r.n];
+END
+$$;

@@ -134,11 +134,17 @@ type conn struct {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	}
-	now int64 // the store's clock
+	now  int64  // the store's clock
+	live string // an owner that lives, as this transaction has seen
 
 	// Statements of this transaction, by their text, where the driver keeps none:
 	// SQLite's compile each anew, which takes longer than to run it.
 	prepared map[string]*sql.Stmt
+
+	// These run without the end of their context, which is looked at before each: a
+	// driver that can interrupt a statement has a goroutine beside each, and so has
+	// database/sql beside rows.
+	detached context.Context
 }
 
 // sql puts prefix and placeholders in place; those without a number, $?, count on. Of what stands between [ and ], only
@@ -165,7 +171,7 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, erro
 	var res sql.Result
 	var err error
 	if stmt := c.prepare(ctx, query); stmt != nil {
-		res, err = stmt.ExecContext(ctx, args...)
+		res, err = stmt.ExecContext(c.detached, args...)
 	} else {
 		res, err = c.q.ExecContext(ctx, c.sql(query), args...)
 	}
@@ -177,15 +183,15 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, erro
 
 func (c *conn) row(ctx context.Context, query string, args ...any) *sql.Row {
 	if stmt := c.prepare(ctx, query); stmt != nil {
-		return stmt.QueryRowContext(ctx, args...)
+		return stmt.QueryRowContext(c.detached, args...)
 	}
 	return c.q.QueryRowContext(ctx, c.sql(query), args...)
 }
 
-// prepare returns the query compiled; nil where none is kept, or it does not compile,
-// which running it will tell.
+// prepare returns the query compiled; nil where none is kept, or it does not compile, or
+// ctx has ended, which running it will tell.
 func (c *conn) prepare(ctx context.Context, query string) *sql.Stmt {
-	if c.prepared == nil {
+	if c.prepared == nil || ctx.Err() != nil {
 		return nil
 	}
 	stmt := c.prepared[query]

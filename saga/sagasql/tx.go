@@ -98,7 +98,7 @@ func (s *Store) immediate(ctx context.Context, f func(c *conn) error) error {
 			db.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") //nolint:errcheck // the first error says more
 		}
 	}()
-	c := &conn{s: s, q: db, prepared: map[string]*sql.Stmt{}}
+	c := &conn{s: s, q: db, prepared: map[string]*sql.Stmt{}, detached: context.WithoutCancel(ctx)}
 	defer c.close()
 	if err := c.tick(ctx); err != nil {
 		return err

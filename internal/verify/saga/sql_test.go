@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -106,6 +107,50 @@ func TestNulAndBrokenText(t *testing.T) {
 			assert.Equal(t, "nul \uFFFD and \uFFFD", log[0].Error)
 		}
 	})
+}
+
+// A commit takes its rows by their key also in a session whose plan was made when the
+// tables had few rows: the server would read a small table whole, and keep doing so while
+// it grows.
+func TestPostgresCommitsReadNoTableWhole(t *testing.T) {
+	ctx := t.Context()
+	url := engine.Postgres(t).URL()
+	watch := openDB(t, "pgx", url)
+	commits := func(store saga.Store, id string, writes int) {
+		for seq := range uint64(writes) {
+			w := saga.Write{
+				Summary: saga.Summary{ID: id, Name: "order", Version: 1, State: saga.Running, Epoch: min(seq, 1), Seq: seq + 1},
+				Records: []saga.Record{{Kind: "done", Seq: seq + 1, State: saga.Running}},
+				Read:    1, // asks for the mail as well
+			}
+			verdicts, err := store.Commit(ctx, []saga.Write{w})
+			require.NoError(t, err)
+			require.NoError(t, verdicts[0].Err)
+		}
+	}
+	commits(openSQL(t, watch, sagasql.Config{}), "a", 1)
+	for _, table := range []string{"", "_record", "_mail", "_owner"} {
+		_, err := watch.ExecContext(ctx, "VACUUM ANALYZE keelson_saga"+table) // which tells how small it is
+		require.NoError(t, err)
+	}
+	// Numbers of a session are there when it has ended.
+	seen := func(updates int) (whole int) {
+		require.Eventually(t, func() bool {
+			var n int
+			err := watch.QueryRowContext(ctx, "SELECT sum(seq_scan), sum(n_tup_upd) FROM pg_stat_user_tables WHERE relname LIKE 'keelson_saga%'").Scan(&whole, &n)
+			require.NoError(t, err)
+			return n >= updates
+		}, time.Minute, 10*time.Millisecond)
+		return whole
+	}
+	before := seen(0)
+	db, err := sql.Open("pgx", url)
+	require.NoError(t, err)
+	store, err := sagasql.Open(ctx, db, sagasql.Config{})
+	require.NoError(t, err)
+	commits(store, "b", 20)
+	require.NoError(t, db.Close())
+	assert.Equal(t, before, seen(19))
 }
 
 func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
