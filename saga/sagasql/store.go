@@ -230,6 +230,16 @@ func (c *conn) tick(ctx context.Context) error {
 	return c.q.QueryRowContext(ctx, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").Scan(&c.now)
 }
 
+// begin is tick in a transaction of the store's own, and keeps the server from plans that
+// read tables whole: a session keeps what it has made while they were small.
+func (c *conn) begin(ctx context.Context) error {
+	if c.s.dialect == sqldb.SQLite {
+		return c.tick(ctx)
+	}
+	var off string
+	return c.q.QueryRowContext(ctx, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, set_config('enable_seqscan', 'off', true)").Scan(&c.now, &off)
+}
+
 // timeOf is the time of microseconds.
 func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 

@@ -33,7 +33,7 @@ func (s *Store) readCommitted(ctx context.Context, f func(c *conn) error) error 
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
 	c := &conn{s: s, q: tx}
-	if err := c.tick(ctx); err != nil {
+	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	if err := f(c); err != nil {
@@ -58,7 +58,7 @@ func (s *Store) snapshot(ctx context.Context, f func(c *conn) error) error {
 		}
 		defer tx.Rollback() //nolint:errcheck // nothing was written
 		c := &conn{s: s, q: tx}
-		if err := c.tick(ctx); err != nil {
+		if err := c.begin(ctx); err != nil {
 			return err
 		}
 		return f(c)
