@@ -35,15 +35,21 @@ func (g *guard) aside(f func()) {
 func ask[T any](g *guard, method string, call func() (T, error)) (answer T, err error) {
 	done := make(chan struct{})
 	go func() {
+		returned := false
 		defer close(done)
-		err = fmt.Errorf("saga: %s of %T ended its goroutine (runtime.Goexit)", method, g.store)
 		defer func() {
-			if v := recover(); v != nil {
+			if returned {
+				return
+			}
+			if v := recover(); v == nil {
+				err = fmt.Errorf("saga: %s of %T ended its goroutine (runtime.Goexit)", method, g.store)
+			} else {
 				err = fmt.Errorf("saga: %s of %T panicked: %v", method, g.store, v)
 				g.report(err.Error(), debug.Stack())
 			}
 		}()
 		answer, err = call()
+		returned = true
 	}()
 	<-done
 	return answer, err
