@@ -230,14 +230,17 @@ func (c *conn) tick(ctx context.Context) error {
 	return c.q.QueryRowContext(ctx, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").Scan(&c.now)
 }
 
-// begin is tick in a transaction of the store's own, and keeps the server from plans that
-// read tables whole: a session keeps what it has made while they were small.
+// begin is tick in a transaction of the store's own. It keeps the server from plans that
+// read tables whole: a session keeps what it has made while they were small. And a process
+// that stands still in the middle, as in a machine that is suspended, loses its locks after
+// 5 seconds: with them nobody could take over what it holds.
 func (c *conn) begin(ctx context.Context) error {
 	if c.s.dialect == sqldb.SQLite {
 		return c.tick(ctx)
 	}
-	var off string
-	return c.q.QueryRowContext(ctx, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, set_config('enable_seqscan', 'off', true)").Scan(&c.now, &off)
+	var set string
+	return c.q.QueryRowContext(ctx, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "+
+		"set_config('enable_seqscan', 'off', true) || set_config('idle_in_transaction_session_timeout', '5000', true)").Scan(&c.now, &set)
 }
 
 // timeOf is the time of microseconds.
