@@ -127,6 +127,7 @@ func survive(t *testing.T, method string, fit func(), logs bool) {
 			t.Fatalf("left: %v, ended: %v %v\n%s", store.left, ended("parent"), ended("parent-2"), log.String())
 		}
 	}
+	synctest.Wait() // what has ended is let go
 	assert.Equal(t, 2, w.count("reserve"))
 	assert.Equal(t, 0, b.c.Stats().Running)
 	assert.Equal(t, logs, strings.Contains(log.String(), "(*fitful)."+method), "the stack of a panic is logged: "+log.String())
