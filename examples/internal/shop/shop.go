@@ -288,11 +288,15 @@ func (s *Shop) watch(r *replica) {
 			state = s.health(r.addr)
 			s.collector.SetService(r.Name, state, r.addr, r.pid())
 		}
-		pause = min(2*pause, max(every, restingCheck))
-		if state != "up" || s.faulty() {
-			pause = every
+		wait := min(2*pause, max(every, wire.Rest))
+		pause = wait
+		switch {
+		case state != "up" || s.faulty():
+			wait, pause = every, every
+		case pause == wire.Rest:
+			wait = wire.Beat()
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-r.look:
@@ -302,10 +306,6 @@ func (s *Shop) watch(r *replica) {
 		timer.Stop()
 	}
 }
-
-// restingCheck is the longest pause between two health checks of who is well, unless the
-// preset has a longer one anyway.
-const restingCheck = 2 * time.Second
 
 // health asks once. Whoever refuses the connection is stopped; whoever takes it
 // and does not answer well within the limit is failing.

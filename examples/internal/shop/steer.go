@@ -83,6 +83,7 @@ func (s *Shop) SetLoad(rps int, mix load.Mix) {
 		_ = s.load.SetMix(mix) // whoever made it has checked it
 	}
 	s.load.SetRPS(rps)
+	s.collector.Stir()
 }
 
 // Settle stops the load and returns when its last request is over, every saga has

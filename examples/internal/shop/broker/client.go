@@ -18,6 +18,7 @@ import (
 // with a breaker like any other: while the broker is out, who publishes hears of it
 // at once, and keeps what he has.
 type Client struct {
+	node *wire.Node
 	http *wire.Client
 	poll time.Duration
 }
@@ -25,7 +26,7 @@ type Client struct {
 // Dial returns a client of the broker that n knows as callee "broker".
 func Dial(n *wire.Node) wire.Broker {
 	// Composite: a poll waits on purpose, for less than that.
-	return &Client{http: n.Client("broker", true), poll: n.Settings().Composite * 3 / 4}
+	return &Client{node: n, http: n.Client("broker", true), poll: n.Settings().Composite * 3 / 4}
 }
 
 // maxBatch keeps a request below what a service reads.
@@ -59,11 +60,16 @@ func cost(m messaging.Message) int {
 
 // call makes one try: who publishes and who polls both come again by themselves.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
+	return c.do(ctx, wire.Request{Method: method, Path: path, Once: true}, in, out)
+}
+
+// do sends in also where that is nothing: a GET without a body net/http sends again by
+// itself when its connection is cut, and what the first answer held would be lost.
+func (c *Client) do(ctx context.Context, r wire.Request, in, out any) (err error) {
+	if r.Body, err = json.Marshal(in); err != nil {
 		return err
 	}
-	answer, err := c.http.Do(ctx, wire.Request{Method: method, Path: path, Body: body, Once: true, Poll: method == http.MethodGet})
+	answer, err := c.http.Do(ctx, r)
 	switch {
 	case err != nil:
 		return err
@@ -120,12 +126,15 @@ func (c *Client) session(ctx context.Context, sub messaging.Subscription, h mess
 		_ = c.lastWords(ctx, http.MethodDelete, path, nil)
 	}()
 	defer wg.Wait()
-	for {
+	for patience, came := c.node.Patience(c.poll, wire.Rest), false; ; {
 		var got []delivery
-		if err := c.call(ctx, http.MethodGet, path+"/next?wait="+c.poll.String(), nil, &got); err != nil {
+		wait, beyond := patience.Wait(came)
+		next := wire.Request{Method: http.MethodGet, Path: path + "/next?wait=" + wait.String(), Once: true, Poll: true, Wait: beyond}
+		if err := c.do(ctx, next, nil, &got); err != nil {
 			cancel()
 			return err
 		}
+		came = len(got) > 0
 		for _, d := range got {
 			wg.Go(func() {
 				v := judge(d.Tag, run(ctx, h, d.Delivery))

@@ -239,6 +239,11 @@ func (f *Front) next(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	// Who waits for long is there for as long; who hangs up meanwhile has died, or will
+	// not ask again under this name: he has time to say what his handlers have done.
+	m.alive.Reset(wait + silence)
+	left := silence
+	defer func() { m.alive.Reset(left) }()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	out := m.take()
@@ -249,6 +254,7 @@ func (f *Front) next(w http.ResponseWriter, r *http.Request) error {
 			continue
 		case <-timer.C:
 		case <-r.Context().Done():
+			left = silence / 2
 		}
 		break
 	}

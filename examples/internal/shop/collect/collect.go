@@ -58,7 +58,8 @@ type Collector struct {
 	moves    []wire.Record    // breaker events, for the strips
 	prior    map[string]prior // totals of the last second, by breaker
 	read     map[string]reading
-	stirred  time.Time // when something has happened last
+	stirred  time.Time     // when something has happened last
+	woken    chan struct{} // holds a token when something has happened since Run looked
 }
 
 // source is what is known of one service.
@@ -85,7 +86,7 @@ type News struct {
 func New(c Config) *Collector {
 	out := &Collector{
 		config: c, services: map[string]*source{}, prior: map[string]prior{}, read: map[string]reading{}, faults: []Fault{},
-		lamps: map[string]Lamp{}, switches: map[string]string{}, tails: map[string]*tail{},
+		lamps: map[string]Lamp{}, switches: map[string]string{}, tails: map[string]*tail{}, woken: make(chan struct{}, 1),
 	}
 	for kind, keep := range tails {
 		out.tails[kind] = &tail{keep: keep}
@@ -100,25 +101,52 @@ func New(c Config) *Collector {
 func (c *Collector) Run(ctx context.Context) {
 	tick := time.NewTicker(stateEvery)
 	defer tick.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		point, state := int(pointEvery/stateEvery), 1
-		if c.AtRest() {
-			point, state = int(restEvery/stateEvery), int(restEvery/stateEvery)
-		}
+	for n := 0; c.pause(ctx, tick); n++ {
 		// The state is a fleeting frame: whoever misses one has the next. A point of
 		// the charts is not, as a gap in a line stays.
-		if n%point == 0 {
+		if n%int(pointEvery/stateEvery) == 0 || c.AtRest() {
 			c.Hub.Publish("load", c.addPoint(), false)
 		}
-		if n%state == 0 && c.Hub.Watched() { // the dearest frame, and nobody comes back for one that he has missed
+		if c.Hub.Watched() { // the dearest frame, and nobody comes back for one that he has missed
 			c.Hub.Publish("state", c.State(), true)
 		}
 		c.publishTails()
+	}
+}
+
+// pause returns when it is time for the next frame, or with false at the end of ctx. At
+// rest it does not wake to see that there is still nothing.
+func (c *Collector) pause(ctx context.Context, tick *time.Ticker) bool {
+	next, woken := tick.C, c.woken
+	if c.AtRest() {
+		rest := time.NewTimer(restEvery)
+		defer rest.Stop()
+		next = rest.C
+	} else {
+		woken = nil // the next frame is near
+	}
+	select {
+	case <-next:
+	case <-woken:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// Stir says that something has happened, and what is told of it comes soon.
+func (c *Collector) Stir() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stir()
+}
+
+// stir is Stir; the caller holds mu.
+func (c *Collector) stir() {
+	c.stirred = time.Now()
+	select {
+	case c.woken <- struct{}{}:
+	default:
 	}
 }
 
@@ -242,7 +270,7 @@ func (c *Collector) setStats(name string, at time.Time, s wire.Stats) {
 		src.history = nil // a new life of the service counts from zero
 	}
 	if s.Stirred != src.stats.Stirred {
-		c.stirred = time.Now()
+		c.stir()
 	}
 	src.stats = s
 	src.history = append(src.history, sample{at, s.Requests, attempts(s)})
@@ -287,7 +315,7 @@ func (c *Collector) SetService(name, state, addr string, pid int) {
 	before := src.State
 	src.State, src.Addr, src.PID = state, addr, pid
 	if before != state {
-		c.stirred = time.Now()
+		c.stir()
 	}
 	c.mu.Unlock()
 	if before != state && before != "unknown" { // that a service has come up at the start is no news
@@ -354,7 +382,8 @@ func (c *Collector) SetScenario(s Scenario) {
 func (c *Collector) tell(at time.Time, kind, text string) {
 	n := News{At: at.UnixMilli(), Kind: kind, Text: text}
 	c.mu.Lock()
-	c.news, c.stirred = appendBounded(c.news, n, keepNews), time.Now()
+	c.news = appendBounded(c.news, n, keepNews)
+	c.stir()
 	c.mu.Unlock()
 	c.Hub.Publish("log", n, false)
 }

@@ -98,23 +98,27 @@ func poll(ctx context.Context, node *cachetest.Node, in pollArgs) (got []cache.M
 
 // Client is the cache server as a service sees it.
 type Client struct {
+	node *wire.Node
 	http *wire.Client
 	wait time.Duration
 }
 
 // Dial returns a client of the server that n knows as callee "cache".
 func Dial(n *wire.Node) (cache.Remote, cache.Bus) {
-	c := &Client{http: n.Client("cache", true), wait: min(n.Settings().Composite*3/4, time.Second)}
+	c := &Client{node: n, http: n.Client("cache", true), wait: min(n.Settings().Composite*3/4, time.Second)}
 	return c, c
 }
 
 // call makes one try: package cache knows better than we what a failure means.
 func call[Out any](ctx context.Context, c *Client, path string, in any) (out Out, err error) {
-	body, err := json.Marshal(in)
-	if err != nil {
+	return do[Out](ctx, c, wire.Request{Method: http.MethodPost, Path: path, Once: true}, in)
+}
+
+func do[Out any](ctx context.Context, c *Client, r wire.Request, in any) (out Out, err error) {
+	if r.Body, err = json.Marshal(in); err != nil {
 		return out, err
 	}
-	answer, err := c.http.Do(ctx, wire.Request{Method: http.MethodPost, Path: path, Body: body, Once: true, Poll: path == "/messages"})
+	answer, err := c.http.Do(ctx, r)
 	if err != nil {
 		return out, err
 	}
@@ -150,13 +154,18 @@ func (c *Client) Publish(ctx context.Context, m cache.Message) error {
 	return err
 }
 
+// longest is how long a poll waits at most: its answer is the bus's sign of life, without
+// which a cache trusts nothing that it holds after five seconds (cache.Config.MaxLag).
+const longest = 3 * time.Second
+
 // Subscribe implements cache.Bus by long polls. A poll begins with the position that
 // it starts behind; where that is the last one, nothing was lost in between, and the
 // subscriber need not hear of it.
 func (c *Client) Subscribe(ctx context.Context, after uint64, deliver func(cache.Message)) error {
-	last, first := after, true
-	for {
-		got, err := call[[]cache.Message](ctx, c, "/messages", pollArgs{last, c.wait})
+	last, first, came := after, true, false
+	for patience := c.node.Patience(c.wait, longest); ; {
+		wait, beyond := patience.Wait(came)
+		got, err := do[[]cache.Message](ctx, c, wire.Request{Method: http.MethodPost, Path: "/messages", Once: true, Poll: true, Wait: beyond}, pollArgs{last, wait})
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -166,6 +175,7 @@ func (c *Client) Subscribe(ctx context.Context, after uint64, deliver func(cache
 		if len(got) == 0 {
 			return errors.New("cache: a poll without a position")
 		}
+		came = len(got) > 1
 		for i, m := range got {
 			if i == 0 && !first && m.Seq == last && len(got) > 1 {
 				continue

@@ -67,7 +67,7 @@ type Service struct {
 // it wants that itself, and how long one is kept that is not renewed.
 const (
 	minInterval = 100 * time.Millisecond
-	restingTime = 2 * time.Second
+	restingTime = wire.Rest
 	forget      = 10 // intervals
 )
 
@@ -218,7 +218,7 @@ func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
 }
 
 // maxWait is less than a request that polls may take.
-const maxWait = 5 * time.Second
+const maxWait = 8 * time.Second
 
 func (s *Service) answer(w http.ResponseWriter, v any, index uint64) error {
 	w.Header().Set("X-Consul-Index", strconv.FormatUint(index, 10))
@@ -286,6 +286,9 @@ func (s *Service) due(now time.Time) (due []*entry, wait time.Duration) {
 			s.bump()
 		case !e.asking && e.next.Sub(now) < minInterval/2:
 			e.asking, e.asked, e.next = true, now, now.Add(e.pause)
+			if e.pause == restingTime {
+				e.next = now.Add(wire.Beat())
+			}
 			due = append(due, e)
 		}
 		wait = min(wait, max(e.next.Sub(now), minInterval/2))

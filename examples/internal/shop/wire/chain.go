@@ -147,8 +147,8 @@ func (n *Node) limitTime(next http.Handler) http.Handler {
 	})
 }
 
-// pollLimit is how long a poll may take.
-const pollLimit = 6 * time.Second
+// pollLimit is how long a poll may take, two beats of waiting included.
+const pollLimit = 10 * time.Second
 
 // holdUntilReady keeps requests back while the node starts, within their time.
 func (n *Node) holdUntilReady(next http.Handler) http.Handler {

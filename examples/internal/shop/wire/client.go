@@ -52,6 +52,9 @@ type Request struct {
 	Body         []byte
 	Once         bool // one try: somebody further out counts and repeats
 	Poll         bool // asks whether there is something, and is no work if there is not
+	// Wait is how long a Poll lets the callee wait for something to come, beyond the time
+	// limit of a try. Zero: it waits within that limit.
+	Wait time.Duration
 }
 
 // Response is a whole answer, read to its end. No body is left to close, and no
@@ -148,7 +151,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		defer to.inflight.Add(-1)
 		path, _, _ := strings.Cut(r.Path, "?")
 		end := c.node.span(ctx, to.Name+" "+r.Method+" "+path, n)
-		answer, err := c.guarded(ctx, to, func(ctx context.Context) (*Response, error) {
+		answer, err := c.guarded(ctx, to, r.Wait, func(ctx context.Context) (*Response, error) {
 			answer, err := to.try(ctx, r, n)
 			if !nothingSent(err) {
 				if !r.Poll {
@@ -200,13 +203,20 @@ func (i *instance) judge(err error, o breaker.Outcome) breaker.Outcome {
 
 // guarded makes a try through the instance's breaker. With the switch off there is
 // none, but for its time limit: without that a try would last as long as its caller.
-func (c *Client) guarded(ctx context.Context, to *instance, try func(context.Context) (*Response, error)) (*Response, error) {
-	if c.node.On("breakers", true) {
+func (c *Client) guarded(ctx context.Context, to *instance, wait time.Duration, try func(context.Context) (*Response, error)) (*Response, error) {
+	guard := c.node.On("breakers", true)
+	if guard && (wait == 0 || to.breaker.State() == breaker.Open) {
 		return breaker.Do(ctx, to.breaker, try)
 	}
-	ctx, cancel := context.WithTimeout(ctx, to.limit)
+	limited, cancel := context.WithTimeout(ctx, to.limit+wait)
 	defer cancel()
-	return try(ctx)
+	answer, err := try(limited)
+	if guard {
+		// The breaker would take a long wait for a slow call, so it hears of the outcome
+		// alone; and what has come is passed on even if it has opened meanwhile.
+		_ = breaker.Run(ctx, to.breaker, func(context.Context) error { return err })
+	}
+	return answer, err
 }
 
 // policy is how r may be repeated.

@@ -49,7 +49,7 @@ func (d *directory) run(ctx context.Context) {
 // register says again and again that the node is there: a registry that was started
 // anew knows nobody. Whoever waits for the registry's news sees his connection break
 // when that happens, and has it said at once; so the repeats of a node at rest may be
-// rare.
+// rare, every other beat.
 func (d *directory) register(ctx context.Context) {
 	host, port, err := net.SplitHostPort(d.addr)
 	if err != nil {
@@ -64,8 +64,8 @@ func (d *directory) register(ctx context.Context) {
 		return
 	}
 	for before := uint64(0); ctx.Err() == nil; {
-		wait, done := max(d.every, repeat), d.work()
-		if _, _, err := d.call(ctx, http.MethodPut, "/v1/agent/service/register", body); err != nil || done != before {
+		wait, done := max(d.every, Rest+Beat()), d.work()
+		if _, _, err := d.call(ctx, pollWait, http.MethodPut, "/v1/agent/service/register", body); err != nil || done != before {
 			wait, before = d.every, done
 		}
 		timer := time.NewTimer(wait)
@@ -78,23 +78,30 @@ func (d *directory) register(ctx context.Context) {
 	}
 }
 
-// repeat is the least time between two registrations of a node at rest.
-const repeat = 2 * time.Second
-
 // leave signs the node off, so that nobody is sent to it any more; before it stops
 // taking requests.
 func (d *directory) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	_, _, _ = d.call(ctx, http.MethodPut, "/v1/agent/service/deregister/"+url.PathEscape(d.name), nil)
+	_, _, _ = d.call(ctx, pollWait, http.MethodPut, "/v1/agent/service/deregister/"+url.PathEscape(d.name), nil)
 }
+
+// pollWait is how long a poll of a node at work waits for news, and a second less than
+// how long any request may take: a registry that hangs is asked anew.
+const pollWait = 5 * time.Second
 
 // follow keeps the instances of a callee up to date, by long polls.
 func (d *directory) follow(ctx context.Context, callee string, c *Client) {
-	index := "0"
+	index, before := "0", uint64(0)
 	for ctx.Err() == nil {
-		path := fmt.Sprintf("/v1/health/service/%s?passing=1&index=%s&wait=5s", url.PathEscape(callee), index)
-		answer, next, err := d.call(ctx, http.MethodGet, path, nil)
+		wait := pollWait
+		if done := d.work(); done == before { // at rest
+			wait = 2 * Rest
+		} else {
+			before = done
+		}
+		path := fmt.Sprintf("/v1/health/service/%s?passing=1&index=%s&wait=%s", url.PathEscape(callee), index, wait)
+		answer, next, err := d.call(ctx, wait, http.MethodGet, path, nil)
 		var found []struct {
 			Service struct {
 				ID, Address string
@@ -132,9 +139,9 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// call makes one request and returns the body and the registry's index.
-func (d *directory) call(ctx context.Context, method, path string, body []byte) (answer []byte, index string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, pollLimit)
+// call makes one request, which may take a second more than wait, and returns the body and the registry's index.
+func (d *directory) call(ctx context.Context, wait time.Duration, method, path string, body []byte) (answer []byte, index string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, d.url+path, bytes.NewReader(body))
 	if err != nil {

@@ -291,7 +291,7 @@ type Entry struct {
 func (n *Node) Tell(kind string, data any) { n.telemetry.add(kind, time.Now(), data) }
 
 // Stir says that something has happened here, or is under way, that a page wants to see
-// soon: what a node at rest has to tell it tells every two seconds. Requests and what is
+// soon: what a node at rest has to tell it tells every four seconds. Requests and what is
 // told by Tell do so by themselves.
 func (n *Node) Stir() { n.telemetry.stir() }
 

@@ -214,7 +214,7 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 			// A connection for each poll that waits: with the usual two, all others would be
 			// made anew every time.
 			client: &http.Client{Transport: &http.Transport{
-				DialContext: n.config.Network.DialContext, IdleConnTimeout: 5 * time.Second, MaxIdleConnsPerHost: len(n.clients) + 1,
+				DialContext: n.config.Network.DialContext, IdleConnTimeout: 3 * Rest, MaxIdleConnsPerHost: len(n.clients) + 1,
 			}},
 		}
 		n.wg.Go(func() { n.directory.run(ctx) })

@@ -71,7 +71,6 @@ type RetryStats struct {
 const (
 	pushEvery   = 100 * time.Millisecond // as often as the page is drawn, while there is work
 	linger      = time.Second            // that goes on for so long after the last of it
-	heartbeat   = 2 * time.Second        // between two pushes of a service at rest
 	maxRecords  = 1024                   // kept
 	maxBatch    = 64                     // sent at once
 	pushTimeout = time.Second
@@ -170,10 +169,13 @@ func (t *telemetry) lost() uint64 {
 func (t *telemetry) run(ctx context.Context) {
 	defer t.client.CloseIdleConnections()
 	for worked := time.Now(); ; {
-		if time.Since(worked) >= linger && t.rest(ctx) {
-			worked = time.Now()
+		work := time.Since(worked) < linger
+		if !work && t.rest(ctx) {
+			worked, work = time.Now(), true
 		}
-		sleep(ctx, pushEvery) // what comes together is told together
+		if work {
+			sleep(ctx, pushEvery) // what comes together is told together
+		}
 		if ctx.Err() != nil {
 			t.push(context.WithoutCancel(ctx)) // ended is ctx, but not the wish to be heard
 			return
@@ -189,7 +191,7 @@ func (t *telemetry) run(ctx context.Context) {
 
 // rest returns when there is work, or with false when it is time for a sign of life.
 func (t *telemetry) rest(ctx context.Context) (work bool) {
-	timer := time.NewTimer(heartbeat - pushEvery)
+	timer := time.NewTimer(Beat())
 	defer timer.Stop()
 	select {
 	case <-t.work:
