@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/keelson-go/keelson/eventsource"
@@ -83,10 +84,10 @@ func (s *Service) createOrder(ctx context.Context, c CreateOrder) (t Taken, err 
 		p.RetryAfter, p.GaveUp = time.Second, "orders"
 		return t, p
 	}
-	if err := s.checkUser(ctx, c.User); err != nil {
+	prices, perr, err := s.ask(ctx, c.Purchase)
+	if err != nil {
 		return t, err
 	}
-	prices, perr := s.prices(ctx, c.Items)
 	if p, ok := errors.AsType[*wire.Problem](perr); ok {
 		return t, p // an unknown kind; trouble with products is no reason to refuse an order
 	}
@@ -174,6 +175,20 @@ func (s *Service) await(ctx context.Context, d time.Duration, rung <-chan struct
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// ask asks users and products at once: an order waits for the slower one, and not for
+// both. What products says counts only if the user is known; perr is its trouble.
+func (s *Service) ask(ctx context.Context, p Purchase) (prices map[string]int64, perr, err error) {
+	asking, leave := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { prices, perr = s.prices(asking, p.Items) })
+	if err = s.checkUser(ctx, p.User); err != nil {
+		leave() // nobody wants to know any more
+	}
+	wg.Wait()
+	leave()
+	return prices, perr, err
 }
 
 // checkUser tells an unknown user, which is the client's to mend, from a user
