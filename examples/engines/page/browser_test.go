@@ -107,6 +107,12 @@ func TestMain(m *testing.M) {
 // browse opens a page in a new tab.
 func browse(t *testing.T, address string) *tab {
 	t.Helper()
+	return open(t, running(t), address)
+}
+
+// running is the browser, which the first test starts.
+func running(t *testing.T) context.Context {
+	t.Helper()
 	path := chromium(t)
 	browser.Do(func() {
 		opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
@@ -120,11 +126,21 @@ func browse(t *testing.T, address string) *tab {
 		browser.err = chromedp.Do(browser.Context)          // what starts the browser bounds its life, so it has no time limit
 	})
 	require.NoError(t, browser.err)
-	return open(t, browser.Context, address)
+	return browser.Context
 }
 
 // open opens an address in a new tab of the browser that parent belongs to.
 func open(t *testing.T, parent context.Context, address string) *tab {
+	t.Helper()
+	tab := visit(t, parent, address)
+	// The stream is live as soon as it is open; the page has something to break, and so
+	// keys that do something, with the first state that comes through it.
+	tab.waitFor(`document.querySelector('#stream[data-state="live"]') !== null && document.getElementById("target").value !== ""`)
+	return tab
+}
+
+// visit is open for a page that need not have anything to show.
+func visit(t *testing.T, parent context.Context, address string) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent)
 	t.Cleanup(cancel)
@@ -136,9 +152,6 @@ func open(t *testing.T, parent context.Context, address string) *tab {
 	_, err = chromedp.Call(ctx, log.Enable, cdp.Empty{})
 	require.NoError(t, err)
 	tab.do(chromedp.Navigate(address))
-	// The stream is live as soon as it is open; the page has something to break, and so
-	// keys that do something, with the first state that comes through it.
-	tab.waitFor(`document.querySelector('#stream[data-state="live"]') !== null && document.getElementById("target").value !== ""`)
 	return tab
 }
 

@@ -33,20 +33,26 @@ export function createControls(store, run) {
     const [kind, ...options] = byID("own-words").value.trim().split(/\s+/);
     send("POST", "control/faults", { target: target.value, kind, ...Object.fromEntries(options.map((o) => o.split(/=(.*)/).slice(0, 2))) });
   });
+  // Until the first state has come there is nothing to break, and a button that is
+  // disabled does nothing by its key either.
+  const waiting = [...buttons, byID("rps"), byID("own-fault").querySelector("button"), ...["kill", "restart", "scale-up", "scale-down", "clear"].map(byID)];
+  for (const w of waiting) w.disabled = true;
+  const load = (by) => () => store.state && send("POST", "control/load", { rps: Math.max(0, Math.min(2000, store.state.load.rps + by)) });
   bindKeys([
     ...FAULTS.map((f, i) => [f.key, `${f.name}: ${f.hint}`, () => buttons[i].click()]),
-    ["n", "choose the next service to break", () => select(next(target))],
+    ["n", "choose the next service to break", () => store.state && select(next(target))],
     ["k", "kill it", () => byID("kill").click()],
     ["s", "restart it", () => byID("restart").click()],
     ["c", "clear every fault", () => byID("clear").click()],
     ["r", "run or stop the scenario", () => run.click()],
-    ["+", "more load", () => send("POST", "control/load", { rps: Math.min(2000, store.state.load.rps + 10) })],
-    ["-", "less load", () => send("POST", "control/load", { rps: Math.max(0, store.state.load.rps - 10) })],
+    ["+", "more load", load(10)],
+    ["-", "less load", load(-10)],
     ["t", "change the theme", () => byID("theme").click()],
   ]);
 
   function draw() {
     if (!store.state) return;
+    for (const w of waiting.splice(0)) w.disabled = false;
     for (const name of Object.keys(store.state.services).sort()) {
       if (![...target.options].some((o) => o.value === name)) target.append(el("option", { value: name }, name));
     }
