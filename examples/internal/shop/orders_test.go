@@ -336,3 +336,19 @@ func TestReplayFromZeroIsLive(t *testing.T) {
 		}
 	})
 }
+
+// An order asks users and products at once: it waits for the slower one, and not for both.
+func TestAnOrderWaitsForTheSlowerOfTwoAnswers(t *testing.T) {
+	visit(t, func(v visitor) {
+		v.inject("users", "latency=100ms")
+		v.inject("products", "latency=150ms")
+		begin := time.Now()
+		a := v.do("POST", "orders", "/orders", `{"userId":1}`)
+		assert.Equal(t, http.StatusCreated, a.StatusCode, "%s", a.body)
+		assert.Equal(t, 160*time.Millisecond, time.Since(begin)) // products works for ten on what no cache has
+		begin = time.Now()
+		a = v.do("POST", "orders", "/orders", `{"userId":404}`)
+		assert.Equal(t, http.StatusNotFound, a.StatusCode, "%s", a.body)
+		assert.Equal(t, 100*time.Millisecond, time.Since(begin), "what an article costs is of no interest for a stranger")
+	})
+}
