@@ -1,28 +1,10 @@
 package eventfile_test
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/keelson-go/keelson/eventsource/eventfile"
 )
-
-func TestASidecarIsReadAsItWasWritten(t *testing.T) {
-	good := eventfile.EncodeSidecar(event(0), event(1), event(3), event(4))
-	if !eventfile.DecodeSidecar(good) {
-		t.Fatal("a good sidecar is refused")
-	}
-	for at := 56; at < len(good)-4; at++ { // of any other byte: no panic, no huge allocation
-		for _, change := range []byte{1, 0x7f, 0x80, 0xff} {
-			b := slices.Clone(good)
-			b[at] ^= change
-			eventfile.DecodeSidecar(b)
-		}
-		if eventfile.DecodeSidecar(good[:at]) {
-			t.Fatalf("%d bytes of %d are taken for a whole", at, len(good))
-		}
-	}
-}
 
 // FuzzRecord decodes arbitrary bytes as a record, a checkpoint and the index of a
 // file: an error, never a panic, never more than the bytes can hold.

@@ -99,7 +99,7 @@ const maxEvents = math.MaxUint32 - 1
 // refuses a directory that another Log has open ("locked"); after a kill -9 it is
 // free at once. A torn end, which nobody was told to be durable, is cut off;
 // any other damage that Open sees is [eventsource.ErrCorrupt], and nothing is
-// changed.
+// changed, but that an index that does not fit its file is removed.
 //
 // It reads the last file, and of each file before it the small index beside
 // it, or the whole file where that is missing: see the benchmarks for the cost.
@@ -132,6 +132,7 @@ func open(dir string, cfg Config, set settings) (*Log, error) {
 	if err := r.end(); err != nil {
 		return nil, errors.Join(err, l.wal.Close())
 	}
+	l.dropLastSidecar()
 	l.maker = id.MakerOf(first.Salt)
 	l.head.Store(l.last.Load())
 	l.checkpoints, err = openCheckpoints(filepath.Join(dir, "checkpoints"), cfg, set)

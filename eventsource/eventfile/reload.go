@@ -90,7 +90,7 @@ func (r *reload) fits(s wal.Segment, b []byte) bool {
 func (r *reload) queue(s wal.Segment, body string) (ok bool) {
 	l := r.log
 	before, events := l.last.Load(), binary.LittleEndian.Uint64([]byte(body[56:64]))
-	if uint64(before)+events > maxEvents {
+	if events > maxEvents-uint64(before) {
 		return false
 	}
 	sc := sidecar{segment: s, before: before, last: before + uint32(events)}
@@ -211,10 +211,11 @@ func ascend(to []uint32, pos uint64, b string) (last uint64, rest string) {
 			b = b[2:]
 		default:
 			in := scanner[string]{rest: b}
-			if pos += in.number(); in.bad {
+			distance := in.number()
+			if in.bad || distance > maxEvents { // no sum of others comes back from there
 				return math.MaxUint64, ""
 			}
-			b = in.rest
+			pos, b = pos+distance, in.rest
 		}
 		to[i] = uint32(pos)
 	}
@@ -250,11 +251,12 @@ func (sc *sidecar) callersIDs(l *Log) (ok bool) {
 	in := scanner[string]{rest: sc.ids}
 	pos := uint64(sc.before)
 	for range in.uvarint() {
-		pos += in.number()
+		distance := in.number()
 		kind := in.take(1)
-		if in.bad || pos > uint64(sc.last) {
+		if in.bad || distance == 0 || distance > uint64(sc.last)-pos {
 			return false
 		}
+		pos += distance
 		l.addID(l.hash(in.id(kind[0])), uint32(pos))
 	}
 	return !in.bad && len(in.rest) == 0

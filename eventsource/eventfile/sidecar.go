@@ -126,8 +126,17 @@ func stopped(stop <-chan struct{}) bool {
 	}
 }
 
-// hasSidecar looks at the head alone: whether the rest is good, Open has found
-// out, and has removed what is not.
+// dropLastSidecar removes what a last file has beside it that is not complete yet:
+// one that an older copy of the log was put back under. Grown again to the same
+// length, the file would be taken for the one that the sidecar is of.
+func (l *Log) dropLastSidecar() {
+	if segments := l.wal.Segments(); l.set.sidecars {
+		_ = os.Remove(l.sidecarName(segments[len(segments)-1].First)) // mostly there is none
+	}
+}
+
+// hasSidecar looks at the head alone: whether the rest is good, an Open that reads
+// sidecars finds out, and removes what is not.
 func (l *Log) hasSidecar(s wal.Segment) bool {
 	f, err := os.Open(l.sidecarName(s.First))
 	if err != nil {
