@@ -4,7 +4,8 @@
 // hatched block of half the height, open a full block.
 import { byID, el, part, put, rows, send } from "./dom.js";
 import { FAULTS } from "./store.js";
-import { colour, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
+import { PLOT_LEFT, PLOT_RIGHT } from "./charts.js";
+import { colour } from "./theme.js";
 
 const ROW = 26;
 

@@ -1,10 +1,12 @@
 // P10: two views of the same minute, one above the other, with the faults shaded
 // through both and one cursor. Latency is on a logarithmic scale: what matters lies
-// between one millisecond and one second, and on a linear scale the outage would be a
-// tower and all else the ground. The ghost is what the run before took at the same
-// moment of its script.
+// between a millisecond and a second. The ghost is what the run before took at the
+// same moment of its script.
 import { el } from "./dom.js";
-import { colour, forgetColours, PLOT_LEFT, PLOT_RIGHT } from "./plotting.js";
+import { colour, forgetColours } from "./theme.js";
+
+// Shared with the lanes of the breakers, so that their time axes line up.
+export const PLOT_LEFT = 48, PLOT_RIGHT = 14;
 
 /* global uPlot */
 

@@ -1,14 +1,15 @@
-// The theme: the system's until somebody says otherwise; the choice is kept. The
-// charts are canvases and must be told, since they read a colour once.
+// The theme: the system's until somebody says otherwise; the choice is kept. Charts
+// are canvases and must be told, as they read a colour once.
 const CHOICES = ["system", "light", "dark"];
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 export function startTheme(changed) {
   const button = document.getElementById("theme");
-  let choice = CHOICES.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "system";
+  const kept = localStorage.getItem("theme");
+  let choice = CHOICES.includes(kept) ? kept : CHOICES[0];
   const apply = () => {
-    const dark = choice === "dark" || (choice === "system" && system.matches);
-    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    const theme = choice === "system" ? (system.matches ? "dark" : "light") : choice;
+    document.documentElement.dataset.theme = theme;
     button.textContent = `Theme: ${choice}`;
     changed();
   };
@@ -20,3 +21,12 @@ export function startTheme(changed) {
   system.addEventListener("change", apply);
   apply();
 }
+
+let style = null;
+
+// colour reads a colour of the theme; forgetColours is called when it changes.
+export function colour(name) {
+  style ??= getComputedStyle(document.documentElement);
+  return style.getPropertyValue(name).trim();
+}
+export function forgetColours() { style = null; }
