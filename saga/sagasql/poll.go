@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,8 @@ func (c *conn) poll(ctx context.Context, l saga.Lease) (w saga.Work, err error) 
 		err = c.claim(ctx, &w, l)
 	}
 	if err == nil {
-		w.Mail, err = c.strings(ctx, "SELECT id FROM keelson_saga WHERE owner = $1 AND mail > mail_read ORDER BY id", l.Owner)
+		w.Mail, err = c.strings(ctx, "SELECT id FROM keelson_saga WHERE owner = $1 AND mail > mail_read", l.Owner)
+		slices.Sort(w.Mail) // to have them sorted, the server might walk through all sagas by id
 	}
 	return w, err
 }
@@ -134,7 +136,7 @@ func (c *conn) take(ctx context.Context, w *saga.Work, owner string, all []heade
 	if err != nil {
 		return err
 	}
-	_, err = c.exec(ctx, "UPDATE keelson_saga SET owner = $1, epoch = epoch + 1, claims = claims + 1, wake_at = NULL WHERE id IN "+c.list(2), owner, string(list))
+	_, err = c.exec(ctx, "UPDATE keelson_saga SET owner = $1, epoch = epoch + 1, claims = claims + 1, wake_at = NULL WHERE "+c.among("id", 2), owner, string(list))
 	for _, h := range all {
 		h.Owner, h.WakeAt = owner, time.Time{}
 		h.Epoch++

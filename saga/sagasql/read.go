@@ -79,7 +79,7 @@ func (c *conn) page(ctx context.Context, f saga.Filter) ([]header, error) {
 		if err != nil {
 			return nil, err
 		}
-		w.add(column+" IN "+c.list(len(w.args)+1), string(list))
+		w.add(c.among(column, len(w.args)+1), string(list))
 	}
 	if len(f.States) > 0 {
 		states := make([]string, len(f.States))
@@ -112,7 +112,7 @@ func (s *Store) Purge(ctx context.Context, olderThan time.Duration, limit int) (
 			return err
 		}
 		for _, table := range []string{"keelson_saga_record", "keelson_saga_mail", "keelson_saga"} {
-			if _, err := c.exec(ctx, "DELETE FROM "+table+" WHERE id IN "+c.list(1), string(list)); err != nil {
+			if _, err := c.exec(ctx, "DELETE FROM "+table+" WHERE "+c.among("id", 1), string(list)); err != nil {
 				return err
 			}
 		}

@@ -79,9 +79,10 @@ CREATE TABLE keelson_saga_owner (
 -- the order of ids, so that two commits take rows in one order. Records name their write
 -- by its number, from 1.
 --
--- The server keeps one plan for the life of a session. Made while the tables are small,
--- it would read them whole, for each commit, when they have grown. The settings leave it
--- nothing but to look up each write by its key.
+-- The server keeps the plan of a session. Made while the tables are small, it would read
+-- them whole, for each commit, when they have grown. The settings leave it nothing but to
+-- look up each write by its key; = ANY (ARRAY[w.id]) in place of = w.id keeps it from
+-- walking through the whole index of the key, since that would be in an order to merge by.
 CREATE FUNCTION keelson_saga_commit(
     ids text[], names text[], versions integer[], shapes text[], can_anys text[], can_exacts text[], fingerprints text[],
     states integer[], steps text[], attempts integer[], codes text[], causes text[], pivots boolean[], owners text[],
@@ -89,7 +90,7 @@ CREATE FUNCTION keelson_saga_commit(
     of_writes integer[], record_seqs bigint[], kinds text[], record_steps text[], record_codes text[], errors text[], keys text[],
     record_attempts integer[], record_epochs bigint[], record_states integer[], datas text[]
 ) RETURNS TABLE (n integer, mail bigint, at bigint) LANGUAGE plpgsql VOLATILE
-    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -116,7 +117,7 @@ BEGIN
             ended = CASE WHEN w.state >= 5 THEN now_ END
         FROM unnest(ids, can_exacts, states, steps, attempts, codes, causes, pivots, epochs, seqs, firsts, reads, releases, wakes)
             WITH ORDINALITY AS w (id, can_exact, state, step, attempt, code, cause, pivoted, epoch, seq, first, read, release, wake, n)
-        WHERE w.epoch > 0 AND s.id = w.id AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1) AND s.can_exact = w.can_exact
+        WHERE w.epoch > 0 AND s.id = ANY (ARRAY[w.id]) AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1) AND s.can_exact = w.can_exact
         RETURNING w.n, s.id, s.mail, w.read
     LOOP
         n := row_.n;

@@ -15,7 +15,7 @@ import (
 
 // Config is the same for [Setup] and [Open]. The zero value is good.
 type Config struct {
-	// Prefix begins the names of tables; lower-case letters, digits and
+	// Prefix begins the names of tables and functions; lower-case letters, digits and
 	// underscores, at most 24. Zero means "keelson_".
 	Prefix string
 
@@ -41,7 +41,7 @@ func (cfg Config) schema(d sqldb.Dialect) sqldb.Schema {
 
 // Setup creates the tables, or migrates them, in one transaction under a lock. It
 // is idempotent: call it at every start, or run it apart from the program with a
-// role that may create tables. The statements are in schema_postgres.sql and
+// role that may create tables and functions. The statements are in schema_postgres.sql and
 // schema_sqlite.sql of this package.
 func Setup(ctx context.Context, db *sql.DB, cfg Config) error {
 	d, err := sqldb.Recognise(ctx, db, true)
@@ -212,6 +212,16 @@ func (c *conn) close() {
 	}
 }
 
+// among is a condition: the column is among the strings in a JSON array, the parameter
+// $n. Postgres looks up each of them in the column's index; of a subquery it would join,
+// and read a table whole that was small when it made its plan.
+func (c *conn) among(column string, n int) string {
+	if c.s.dialect == sqldb.Postgres {
+		return fmt.Sprintf("%s = ANY (ARRAY%s)", column, c.list(n))
+	}
+	return column + " IN " + c.list(n)
+}
+
 // list is a subquery of the strings in a JSON array, the parameter $n.
 func (c *conn) list(n int) string {
 	if c.s.dialect == sqldb.Postgres {
@@ -231,7 +241,9 @@ func (c *conn) tick(ctx context.Context) error {
 }
 
 // begin is tick in a transaction of the store's own. It keeps the server from plans that
-// read tables whole: a session keeps what it has made while they were small. And a process
+// read tables whole: a session keeps what it has made while they were small. What is left
+// of these, as of the few owners, is a cost of 10^10 to the server, for which it would
+// compile the statement, in some 50 ms each time. And a process
 // that stands still in the middle, as in a machine that is suspended, loses its locks after
 // 5 seconds: with them nobody could take over what it holds.
 func (c *conn) begin(ctx context.Context) error {
@@ -240,7 +252,7 @@ func (c *conn) begin(ctx context.Context) error {
 	}
 	var set string
 	return c.q.QueryRowContext(ctx, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "+
-		"set_config('enable_seqscan', 'off', true) || set_config('idle_in_transaction_session_timeout', '5000', true)").Scan(&c.now, &set)
+		"set_config('enable_seqscan', 'off', true) || set_config('jit', 'off', true) || set_config('idle_in_transaction_session_timeout', '5000', true)").Scan(&c.now, &set)
 }
 
 // timeOf is the time of microseconds.

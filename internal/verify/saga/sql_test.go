@@ -111,65 +111,87 @@ func TestNulAndBrokenText(t *testing.T) {
 }
 
 // Rows are taken by their keys also in a session whose plans were made when the
-// tables had few rows: the server would read a small table whole, and keep doing so while
-// it grows.
+// tables had few rows: the server would read a small table whole, or walk through it by an
+// index, and keep doing so while it grows.
 func TestPostgresReadsNoTableWhole(t *testing.T) {
 	ctx := t.Context()
 	url := engine.Postgres(t).URL()
 	watch := openDB(t, "pgx", url)
-	commits := func(store saga.Store, id string, writes int) {
-		for seq := range uint64(writes) {
-			w := saga.Write{
-				Summary: saga.Summary{ID: id, Name: "order", Version: 1, State: saga.Running, Epoch: min(seq, 1), Seq: seq + 1},
-				Records: []saga.Record{{Kind: "done", Seq: seq + 1, State: saga.Running}},
-				Read:    min(seq, 1), // looks for the mail as well
-			}
-			verdicts, err := store.Commit(ctx, []saga.Write{w})
-			require.NoError(t, err)
-			require.NoError(t, verdicts[0].Err)
-			if seq == 0 {
-				require.NoError(t, store.Post(ctx, id, saga.Record{Kind: "signal"}))
-			}
-		}
+	session := func() (*sql.DB, *sagasql.Store) {
+		db := openDB(t, "pgx", url)
+		db.SetMaxOpenConns(1) // whose plans are kept
+		return db, openSQL(t, db, sagasql.Config{})
 	}
-	db, err := sql.Open("pgx", url)
-	require.NoError(t, err)
-	commits(openSQL(t, db, sagasql.Config{}), "a", 1)
+	db, store := session()
+	useAll(t, store, "first")
 	for _, table := range []string{"keelson_saga", "keelson_saga_record", "keelson_saga_mail"} {
 		_, err := db.ExecContext(ctx, "VACUUM ANALYZE "+table) // which tells how small it is
 		require.NoError(t, err)
 	}
 	require.NoError(t, db.Close())
 	// Numbers of a session are there when it has ended.
-	seen := func(updates int) (whole int) {
+	seen := func() (scans, rows int) {
 		require.Eventually(t, func() bool {
-			var n int
-			err := watch.QueryRowContext(ctx, "SELECT sum(seq_scan), sum(n_tup_upd) FROM pg_stat_user_tables WHERE relname IN ('keelson_saga', 'keelson_saga_record', 'keelson_saga_mail')").Scan(&whole, &n)
+			var others int
+			err := watch.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()").Scan(&others)
 			require.NoError(t, err)
-			return n >= updates
+			return others == 0
 		}, 20*time.Second, 10*time.Millisecond)
-		return whole
+		err := watch.QueryRowContext(ctx, "SELECT sum(seq_scan), sum(idx_tup_fetch) FROM pg_stat_user_tables"+
+			" WHERE relname IN ('keelson_saga', 'keelson_saga_record', 'keelson_saga_mail')").Scan(&scans, &rows)
+		require.NoError(t, err)
+		return scans, rows
 	}
-	before := seen(1) // to make an index is to read a table whole
-	db, err = sql.Open("pgx", url)
-	require.NoError(t, err)
-	store, err := sagasql.Open(ctx, db, sagasql.Config{})
-	require.NoError(t, err)
-	commits(store, "b", 20)
-	for n := range 10 {
-		require.NoError(t, store.Post(ctx, "b", saga.Record{Kind: "signal", Key: fmt.Sprint(n)}))
-		_, err := store.Poll(ctx, saga.Lease{Owner: "o", For: time.Minute, Can: []string{"order@1"}, Limit: n % 2})
-		require.NoError(t, err)
-		_, _, _, err = store.Load(ctx, "b")
-		require.NoError(t, err)
-		for _, err := range store.List(ctx, saga.Filter{IDs: []string{"b"}}) {
-			require.NoError(t, err)
-		}
-		_, err = store.Purge(ctx, time.Hour, 10)
+	scans, rows := seen() // to make an index is to read a table whole
+	db, store = session()
+	for n := range 10 { // the server makes a plan for all parameters after five
+		useAll(t, store, fmt.Sprint("few-", n))
+	}
+	const many = 20_000
+	for _, grow := range []string{
+		"INSERT INTO keelson_saga SELECT 'z' || n, 'order', 1, '', 'order@1', 'order@1/', '', 1, '', 0, '', '', false, 'elsewhere', 1, 1, 1, 0, 0, 0, 0, NULL, NULL FROM generate_series(1, $1) n",
+		"INSERT INTO keelson_saga_record SELECT 'z' || n, 1, 'done', '', '', '', '', 0, 0, 1, 0, '' FROM generate_series(1, $1) n",
+		"INSERT INTO keelson_saga_mail SELECT 'z' || n, 1, 'signal', '', '', '', '', 0, 0, 1, 0, '' FROM generate_series(1, $1) n",
+	} {
+		_, err := watch.ExecContext(ctx, grow, many)
 		require.NoError(t, err)
 	}
+	useAll(t, store, "many")
 	require.NoError(t, db.Close())
-	assert.Equal(t, before, seen(1+20+10+2))
+	scansNow, rowsNow := seen()
+	assert.Equal(t, scans, scansNow)
+	assert.Less(t, rowsNow-rows, many)
+}
+
+// useAll calls every method of a store, each for a saga or two of its own.
+func useAll(t *testing.T, store *sagasql.Store, id string) {
+	t.Helper()
+	ctx := t.Context()
+	commit := func(id string, state saga.State, seq uint64) {
+		verdicts, err := store.Commit(ctx, []saga.Write{{
+			Summary: saga.Summary{ID: id, Name: "order", Version: 1, State: state, Epoch: min(seq-1, 1), Seq: seq},
+			Records: []saga.Record{{Kind: "done", Seq: seq, State: state}},
+			Read:    seq - 1, // looks for the mail as well
+		}})
+		require.NoError(t, err)
+		require.NoError(t, verdicts[0].Err)
+	}
+	commit(id, saga.Running, 1)
+	require.NoError(t, store.Post(ctx, id, saga.Record{Kind: "signal"}))
+	require.NoError(t, store.Post(ctx, id, saga.Record{Kind: "signal", Key: "k"}))
+	commit(id, saga.Running, 2)
+	commit(id+"-ended", saga.Completed, 1)
+	w, err := store.Poll(ctx, saga.Lease{Owner: "o", For: time.Minute, Can: []string{"order@1"}, Limit: 1})
+	require.NoError(t, err)
+	require.Len(t, w.Claimed, 1)
+	_, _, _, err = store.Load(ctx, id)
+	require.NoError(t, err)
+	for _, err := range store.List(ctx, saga.Filter{IDs: []string{id}}) {
+		require.NoError(t, err)
+	}
+	n, err := store.Purge(ctx, 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
 }
 
 func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {

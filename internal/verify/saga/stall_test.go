@@ -76,3 +76,38 @@ func TestStoppedWithinAPollIsTakenOver(t *testing.T) {
 	_, err = poll(first, "first")
 	require.ErrorIs(t, err, saga.ErrFenced)
 }
+
+// settings asks for one where a poll looks for dead owners.
+type settings struct {
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (s *settings) TraceQueryStart(ctx context.Context, c *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(q.SQL, "SELECT owner FROM keelson_saga_owner") {
+		var jit string
+		if err := c.QueryRow(ctx, "SHOW jit").Scan(&jit); err != nil {
+			jit = err.Error()
+		}
+		s.mu.Lock()
+		s.seen[jit]++
+		s.mu.Unlock()
+	}
+	return ctx
+}
+
+func (s *settings) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// A poll reads the few owners whole, against which it has set a price at which the server
+// would compile that statement, for 25 times as long as the poll takes.
+func TestPollIsNotCompiled(t *testing.T) {
+	cfg, err := pgx.ParseConfig(engine.Postgres(t).URL())
+	require.NoError(t, err)
+	s := &settings{seen: map[string]int{}}
+	cfg.Tracer = s
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	_, err = openSQL(t, db, sagasql.Config{}).Poll(t.Context(), saga.Lease{Owner: "o", For: time.Minute})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"off": 1}, s.seen)
+}
