@@ -27,7 +27,9 @@ func (g *guard) poll(ctx context.Context, l Lease) (Work, error) {
 
 // aside runs f, which asks the store for this and that, and hears of errors itself.
 func (g *guard) aside(f func()) {
-	_, _ = ask(g, "List or Purge", func() (struct{}, error) { f(); return struct{}{}, nil })
+	if _, err := ask(g, "List or Purge", func() (struct{}, error) { f(); return struct{}{}, nil }); err != nil {
+		g.log.Warn("saga: the store did not return", "err", err)
+	}
 }
 
 // ask calls the store in a goroutine of its own, since nothing stops a Goexit. It takes

@@ -131,6 +131,9 @@ func survive(t *testing.T, method string, fit func(), logs bool) {
 	assert.Equal(t, 2, w.count("reserve"))
 	assert.Equal(t, 0, b.c.Stats().Running)
 	assert.Equal(t, logs, strings.Contains(log.String(), "(*fitful)."+method), "the stack of a panic is logged: "+log.String())
+	if method != "Post" { // whose errors cost a parent a look, no more
+		assert.True(t, strings.Contains(log.String(), " of *saga_test.fitful "), "it is told of: "+log.String())
+	}
 }
 
 // lines is a buffer that many may write to.
