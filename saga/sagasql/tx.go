@@ -7,8 +7,8 @@ import (
 	"github.com/keelson-go/keelson/internal/sqldb"
 )
 
-// write runs f in a transaction of its own. A deadlock or failed serialization is
-// tried again: nothing of it was committed.
+// write runs f in a transaction of its own. A deadlock, a failed serialization, or a
+// standstill that has cost the locks is tried again: nothing of it was committed.
 func (s *Store) write(ctx context.Context, f func(c *conn) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -19,12 +19,16 @@ func (s *Store) write(ctx context.Context, f func(c *conn) error) error {
 	var err error
 	for range 10 {
 		err = s.readCommitted(ctx, f)
-		if !sqldb.SerialFailure(err) || ctx.Err() != nil {
+		if again := sqldb.SerialFailure(err) || sqldb.State(err) == stoodStill; !again || ctx.Err() != nil {
 			break
 		}
 	}
 	return ended(ctx, err)
 }
+
+// stoodStill is the state of a session that Postgres has ended by the time-out of
+// [conn.begin].
+const stoodStill = "25P03"
 
 func (s *Store) readCommitted(ctx context.Context, f func(c *conn) error) error {
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})

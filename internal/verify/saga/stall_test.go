@@ -66,13 +66,17 @@ func TestStoppedWithinAPollIsTakenOver(t *testing.T) {
 		_, err := poll(first, "first")
 		stopped <- err
 	}()
-	<-s.here
+	select {
+	case <-s.here:
+	case err := <-stopped:
+		t.Fatal("it did not come to stand still:", err)
+	}
 	require.Eventually(t, func() bool {
 		w, err := poll(second, "second")
 		return err == nil && len(w.Claimed) == 1
 	}, time.Minute, 100*time.Millisecond)
 	goOn()
-	require.Error(t, <-stopped)
+	require.ErrorIs(t, <-stopped, saga.ErrFenced) // it has asked again
 	_, err = poll(first, "first")
 	require.ErrorIs(t, err, saga.ErrFenced)
 }
