@@ -70,8 +70,9 @@ type Store struct {
 // Open returns a Store on the tables that [Setup] has made. It asks the server what
 // it is and refuses all but Postgres 13+ and SQLite 3.35+, also those that speak
 // the protocol of Postgres; a hot standby; settings under which a commit does not
-// wait for the disk, unless cfg.Relaxed; and tables that need Setup. The Store
-// never closes db. Give it its own pool.
+// wait for the disk, unless cfg.Relaxed; tables that need Setup; and a role of Postgres
+// that may not call the function of a commit. The Store never closes db. Give it its own
+// pool.
 func Open(ctx context.Context, db *sql.DB, cfg Config) (*Store, error) {
 	d, err := sqldb.Recognise(ctx, db, true)
 	if err == nil {
@@ -102,7 +103,7 @@ func checkDatabase(ctx context.Context, db *sql.DB, d sqldb.Dialect, cfg Config)
 		case sync == "off" && !cfg.Relaxed:
 			return errors.New("synchronous_commit is off; set it to on, or Config.Relaxed")
 		}
-		return nil
+		return mayCommit(ctx, db, cfg.Prefix+"saga_commit")
 	}
 	var journal, file string
 	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
@@ -111,6 +112,18 @@ func checkDatabase(ctx context.Context, db *sql.DB, d sqldb.Dialect, cfg Config)
 	err := db.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&file)
 	if err == nil && file != "" && (journal == "off" || journal == "memory") {
 		err = errors.New("journal_mode is " + journal + ", so a crash would leave half a transaction; wal is good")
+	}
+	return err
+}
+
+// mayCommit refuses a role that may not call the function of a commit: each would fail,
+// and be repeated.
+func mayCommit(ctx context.Context, db *sql.DB, function string) error {
+	var may bool
+	err := db.QueryRowContext(ctx, "SELECT coalesce(bool_or(has_function_privilege(oid, 'EXECUTE')), false)"+
+		" FROM pg_proc WHERE proname = $1 AND pg_function_is_visible(oid)", function).Scan(&may)
+	if err == nil && !may {
+		err = fmt.Errorf("the function %s is not there, or this role has no EXECUTE on it: grant it", function)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,6 +193,30 @@ func useAll(t *testing.T, store *sagasql.Store, id string) {
 	n, err := store.Purge(ctx, 0, 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
+}
+
+// A role that may not call the function of a commit is told when it opens the store: each
+// commit would fail, and be repeated.
+func TestOpenRefusesARoleThatMayNotCommit(t *testing.T) {
+	ctx := t.Context()
+	url := engine.Postgres(t).URL()
+	admin := openDB(t, "pgx", url)
+	cfg := sagasql.Config{Prefix: newPrefix()}
+	require.NoError(t, sagasql.Setup(ctx, admin, cfg))
+	run := func(query string) {
+		_, err := admin.ExecContext(ctx, query)
+		require.NoError(t, err)
+	}
+	run("CREATE ROLE app LOGIN")
+	run("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app")
+	run("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC")
+	app := openDB(t, "pgx", strings.Replace(url, "postgres@", "app@", 1))
+	_, err := sagasql.Open(ctx, app, cfg)
+	require.ErrorContains(t, err, cfg.Prefix+"saga_commit")
+	run("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app")
+	store, err := sagasql.Open(ctx, app, cfg)
+	require.NoError(t, err)
+	useAll(t, store, "a")
 }
 
 func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
