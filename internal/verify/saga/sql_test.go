@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/lib/pq" // the driver "postgres"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keelson-go/keelson/internal/engine"
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/sagasql"
 )
@@ -193,6 +195,12 @@ func useAll(t *testing.T, store *sagasql.Store, id string) {
 	n, err := store.Purge(ctx, 0, 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
+}
+
+// Arrays, prepared statements and settings travel with the other driver as well.
+func TestPqWorks(t *testing.T) {
+	store := openSQL(t, openDB(t, "postgres", pg.Database(t)), sagasql.Config{Prefix: newPrefix()})
+	useAll(t, store, `a"{},\b`)
 }
 
 // A role that may not call the function of a commit is told when it opens the store: each
