@@ -64,7 +64,8 @@ type Service struct {
 }
 
 // What a registration may ask for, how rarely an instance is asked that is well, unless
-// it wants that itself, and how long one is kept that is not renewed.
+// it wants that itself, and for how many of its intervals one is kept that fails and is
+// not renewed: five beats at least, as one at rest renews itself every other beat.
 const (
 	minInterval = 100 * time.Millisecond
 	restingTime = wire.Rest
@@ -281,7 +282,7 @@ func (s *Service) due(now time.Time) (due []*entry, wait time.Duration) {
 	wait = time.Second
 	for id, e := range s.entries {
 		switch {
-		case now.Sub(e.seen) > forget*e.every && e.status != "passing":
+		case now.Sub(e.seen) > max(forget*e.every, 5*restingTime) && e.status != "passing":
 			delete(s.entries, id)
 			s.bump()
 		case !e.asking && e.next.Sub(now) < minInterval/2:
