@@ -29,6 +29,7 @@ type Front struct {
 
 	mu      sync.Mutex
 	members map[string]*member
+	ending  <-chan struct{} // closed when the node begins to stop
 	running context.Context // of the node; nil before and after its life
 	deliver func(topic string) (copies, behind int)
 	back    []*heldBack
@@ -68,7 +69,7 @@ func (f *Front) Routes(n *wire.Node) (*http.ServeMux, error) {
 		return ctx.Err()
 	})
 	f.mu.Lock()
-	f.deliver = n.Deliver
+	f.deliver, f.ending = n.Deliver, n.Stopping()
 	f.mu.Unlock()
 	mux := http.NewServeMux()
 	mux.Handle("POST /messages", wire.Handler(f.publish))
@@ -135,11 +136,13 @@ func (v verdict) Retryable() bool           { return !v.Final }
 
 // member is one subscriber.
 type member struct {
-	end   context.CancelFunc
-	alive *time.Timer
-	news  chan struct{} // has one when there is something to take
+	end    context.CancelFunc
+	ending <-chan struct{} // closed when the broker begins to stop
+	alive  *time.Timer
+	news   chan struct{} // has one when there is something to take
 
 	mu      sync.Mutex
+	polls   int // that wait
 	lastTag int
 	waiting []delivery
 	open    map[int]chan verdict
@@ -153,11 +156,13 @@ func (f *Front) join(w http.ResponseWriter, r *http.Request) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.running == nil {
-		return wire.NewProblem(http.StatusServiceUnavailable, "stopping", "the broker is about to stop")
+		return stopping()
 	}
 	ctx, cancel := context.WithCancel(f.running)
 	id := rand.Text()
-	m := &member{end: cancel, news: make(chan struct{}, 1), open: map[int]chan verdict{}, alive: time.AfterFunc(silence, cancel)}
+	m := &member{
+		end: cancel, ending: f.ending, news: make(chan struct{}, 1), open: map[int]chan verdict{}, alive: time.AfterFunc(silence, cancel),
+	}
 	f.members[id] = m
 	sub := messaging.Subscription{
 		Topics: s.Topics, Group: s.Group, DeadLetter: s.DeadLetter, Concurrency: s.Concurrency, MaxAttempts: s.MaxAttempts,
@@ -174,6 +179,10 @@ func (f *Front) join(w http.ResponseWriter, r *http.Request) error {
 		f.mu.Unlock()
 	})
 	return wire.WriteJSON(w, http.StatusCreated, map[string]string{"id": id})
+}
+
+func stopping() error {
+	return wire.NewProblem(http.StatusServiceUnavailable, "stopping", "the broker is about to stop")
 }
 
 // handle gives a delivery to the member and waits for what becomes of it.
@@ -224,8 +233,20 @@ func (f *Front) member(r *http.Request) (*member, error) {
 	if m == nil {
 		return nil, wire.NewProblem(http.StatusNotFound, "not-found", "no such member")
 	}
-	m.alive.Reset(silence)
+	m.heard(0, silence)
 	return m, nil
+}
+
+// heard is a sign of life, after which the member may be silent for that long; change is
+// of the polls that wait. While one does it tells more than any other request, and only
+// another poll may set its time anew.
+func (m *member) heard(change int, silent time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.polls += change
+	if change > 0 || m.polls == 0 {
+		m.alive.Reset(silent)
+	}
 }
 
 // next answers with deliveries, at once or when there are some. None is an empty
@@ -241,9 +262,9 @@ func (f *Front) next(w http.ResponseWriter, r *http.Request) error {
 	}
 	// Who waits for long is there for as long; who hangs up meanwhile has died, or will
 	// not ask again under this name: he has time to say what his handlers have done.
-	m.alive.Reset(wait + silence)
+	m.heard(1, wait+silence)
 	left := silence
-	defer func() { m.alive.Reset(left) }()
+	defer func() { m.heard(-1, left) }()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	out := m.take()
@@ -253,6 +274,8 @@ func (f *Front) next(w http.ResponseWriter, r *http.Request) error {
 			out = m.take()
 			continue
 		case <-timer.C:
+		case <-m.ending:
+			return stopping() // and not an empty list, after which it would ask at once
 		case <-r.Context().Done():
 			left = silence / 2
 		}

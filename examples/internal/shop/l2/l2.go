@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/keelson-go/keelson/cache"
@@ -26,7 +27,7 @@ import (
 // which outlives it.
 func Routes(cluster *cachetest.Cluster) func(*wire.Node) (*http.ServeMux, error) {
 	node := cluster.Node()
-	return func(*wire.Node) (*http.ServeMux, error) {
+	return func(n *wire.Node) (*http.ServeMux, error) {
 		mux := http.NewServeMux()
 		mux.Handle("POST /get", answer(func(ctx context.Context, in getArgs) ([]cache.Record, error) {
 			return node.Get(ctx, in.Queries, in.Lease)
@@ -42,7 +43,7 @@ func Routes(cluster *cachetest.Cluster) func(*wire.Node) (*http.ServeMux, error)
 			return struct{}{}, node.Publish(ctx, in)
 		}))
 		mux.Handle("POST /messages", answer(func(ctx context.Context, in pollArgs) ([]cache.Message, error) {
-			return poll(ctx, node, in)
+			return poll(ctx, node, n.Stopping(), in)
 		}))
 		return mux, nil
 	}
@@ -78,10 +79,20 @@ func answer[In, Out any](fn func(context.Context, In) (Out, error)) http.Handler
 }
 
 // poll collects messages behind a position: first the position itself, and then, or at
-// the end of the time, the next thing that the server says.
-func poll(ctx context.Context, node *cachetest.Node, in pollArgs) (got []cache.Message, _ error) {
+// the end of the time, the next thing that the server says. A server that stops lets
+// nobody wait.
+func poll(ctx context.Context, node *cachetest.Node, stopping <-chan struct{}, in pollArgs) (got []cache.Message, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, in.Wait)
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer cancel()
+	wg.Go(func() {
+		select {
+		case <-stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	err := node.Subscribe(ctx, in.After, func(m cache.Message) {
 		if len(got) > 0 && m.Seq == got[len(got)-1].Seq {
 			return // the position once more
