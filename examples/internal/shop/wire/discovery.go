@@ -48,8 +48,8 @@ func (d *directory) run(ctx context.Context) {
 
 // register says again and again that the node is there: a registry that was started
 // anew knows nobody. Whoever waits for the registry's news sees his connection break
-// when that happens, and has it said at once; so the repeats of a node at rest may be
-// rare, every other beat.
+// when that happens, or its index fall, and has it said at once; so the repeats of a
+// node at rest may be rare, every other beat.
 func (d *directory) register(ctx context.Context) {
 	host, port, err := net.SplitHostPort(d.addr)
 	if err != nil {
@@ -110,12 +110,12 @@ func (d *directory) follow(ctx context.Context, callee string, c *Client) {
 		}
 		if err != nil || json.Unmarshal(answer, &found) != nil {
 			index = "0"
-			select {
-			case d.hurry <- struct{}{}:
-			default:
-			}
+			d.anew()
 			sleep(ctx, d.every)
 			continue
+		}
+		if fallen(index, next) { // nothing need have been refused: net/http sends a GET again by itself
+			d.anew()
 		}
 		index = next
 		// Nobody is no list: when all fail their checks, it is more likely that they are
@@ -128,6 +128,21 @@ func (d *directory) follow(ctx context.Context, callee string, c *Client) {
 			c.balancer.set(list)
 		}
 	}
+}
+
+// anew has the node registered now, as the registry may have been started anew.
+func (d *directory) anew() {
+	select {
+	case d.hurry <- struct{}{}:
+	default:
+	}
+}
+
+// fallen reports whether a registry counts from the beginning again.
+func fallen(index, next string) bool {
+	before, err1 := strconv.ParseUint(index, 10, 64)
+	now, err2 := strconv.ParseUint(next, 10, 64)
+	return err1 == nil && err2 == nil && now < before
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -191,7 +191,7 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 		// No ReadTimeout: it would go on counting while the request is answered.
 		// ReadBody has a limit of its own.
 		ReadHeaderTimeout: 2 * time.Second,
-		IdleTimeout:       30 * time.Second, // above the clients' five seconds: they close first
+		IdleTimeout:       30 * time.Second, // above the clients', three beats at most: they close first
 		// Against clients that do not read. It bounds the whole request, so it is
 		// longer than any answer takes, a late one on purpose included.
 		WriteTimeout: time.Minute,
