@@ -12,6 +12,7 @@ import (
 	"github.com/keelson-go/keelson/examples/internal/shop/fault"
 	"github.com/keelson-go/keelson/examples/internal/shop/inventory"
 	"github.com/keelson-go/keelson/examples/internal/shop/payments"
+	"github.com/keelson-go/keelson/examples/internal/shop/shoptest"
 	"github.com/keelson-go/keelson/internal/assert"
 	"github.com/keelson-go/keelson/internal/require"
 )
@@ -350,5 +351,34 @@ func TestAnOrderWaitsForTheSlowerOfTwoAnswers(t *testing.T) {
 		a = v.do("POST", "orders", "/orders", `{"userId":404}`)
 		assert.Equal(t, http.StatusNotFound, a.StatusCode, "%s", a.body)
 		assert.Equal(t, 100*time.Millisecond, time.Since(begin), "what an article costs is of no interest for a stranger")
+	})
+}
+
+// While orders cannot reach users, what an article costs is not asked for: the order is
+// refused anyway, and products would work for nobody.
+func TestAnOrderThatIsRefusedAsksProductsNothing(t *testing.T) {
+	visit(t, func(v visitor) {
+		v.inject("users", "error=100%")
+		order := func() {
+			a := v.do("POST", "orders", "/orders", `{"userId":1}`)
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, "%s", a.body)
+		}
+		for range 5 {
+			order()
+		}
+		asked := func() uint64 {
+			time.Sleep(200 * time.Millisecond) // until it has been told
+			require.Equal(t, "open", shoptest.BreakerState(t, v.shop, "orders/users"))
+			return v.shop.State().Retry["orders/products"].Requests
+		}
+		before := asked()
+		for range 20 {
+			order()
+		}
+		assert.Equal(t, before, asked())
+		v.clear()
+		time.Sleep(3 * time.Second)
+		o, a := v.buy(`{"userId":1}`)
+		assert.Equal(t, "confirmed", o.Status, "%s", a.body)
 	})
 }

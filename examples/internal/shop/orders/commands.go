@@ -178,17 +178,28 @@ func (s *Service) await(ctx context.Context, d time.Duration, rung <-chan struct
 }
 
 // ask asks users and products at once: an order waits for the slower one, and not for
-// both. What products says counts only if the user is known; perr is its trouble.
+// both. What products says counts only if the user is known; perr is its trouble. While
+// users is out it comes first: the order will be refused, and products is not to work
+// for nobody.
 func (s *Service) ask(ctx context.Context, p Purchase) (prices map[string]int64, perr, err error) {
 	asking, leave := context.WithCancel(ctx)
+	defer leave()
 	var wg sync.WaitGroup
-	wg.Go(func() { prices, perr = s.prices(asking, p.Items) })
+	price := func() { prices, perr = s.prices(asking, p.Items) }
+	atOnce := s.users.Available()
+	if atOnce {
+		wg.Go(price)
+	}
 	if err = s.checkUser(ctx, p.User); err != nil {
 		leave() // nobody wants to know any more
+		wg.Wait()
+		return nil, nil, err
+	}
+	if !atOnce {
+		price()
 	}
 	wg.Wait()
-	leave()
-	return prices, perr, err
+	return prices, perr, nil
 }
 
 // checkUser tells an unknown user, which is the client's to mend, from a user
