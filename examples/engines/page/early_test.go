@@ -37,12 +37,13 @@ func TestBeforeThereIsAStateNothingIsAskedFor(t *testing.T) {
 		}
 		proxy.ServeHTTP(w, r)
 	}))
-	t.Cleanup(front.CloseClientConnections)
+	t.Cleanup(front.Close)
+	t.Cleanup(front.CloseClientConnections) // the stream would hold up the end
 
 	b := visit(t, running(t), front.URL)
 	b.waitFor(`document.querySelectorAll("#faults button").length === 6 && document.querySelectorAll("#key-list dt").length > 0`)
-	b.press("123456nksc+-")
-	get[bool](b, `([...document.querySelectorAll("#faults button, #kill, #restart, #scale-up, #scale-down, #clear, #own-fault button")].forEach((e) => e.click()), true)`)
+	b.press("123456nkscr+-")
+	get[bool](b, `([...document.querySelectorAll("#faults button, #kill, #restart, #scale-up, #scale-down, #clear, #own-fault button, #run")].forEach((e) => e.click()), true)`)
 	close(ready)
 	b.waitFor(`document.getElementById("target").value === "payments"`)
 	b.press("3")

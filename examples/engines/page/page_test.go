@@ -129,6 +129,7 @@ func TestKeysDoWhatTheHelpSays(t *testing.T) {
 	b.press("t")
 	b.waitFor(`document.documentElement.dataset.theme !== "` + theme + `"`)
 
+	b.waitFor(`!document.getElementById("run").disabled`) // the list of scenarios has come
 	b.press("r")
 	b.waitFor(`document.querySelector("#run span").textContent === "Stop" && document.querySelectorAll("#script li").length > 5`)
 	assert.True(t, s.State().Scenario.Running)

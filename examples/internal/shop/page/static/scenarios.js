@@ -15,6 +15,7 @@ export function createScenarios() {
     show(select.value);
   }).catch(() => put(line, "The list of scenarios could not be read."));
   select.addEventListener("change", () => show(select.value));
+  button.disabled = true; // until it is known what runs, and what could
   button.addEventListener("click", () => send(running ? "DELETE" : "POST", `control/scenarios/${encodeURIComponent(running ? name : select.value)}`));
 
   function show(which) {
@@ -28,6 +29,7 @@ export function createScenarios() {
       running = s.running;
       name = s.name;
       select.disabled = s.running;
+      button.disabled = !s.running && !select.value;
       if (s.running && script.dataset.name !== s.name) {
         select.value = s.name;
         show(s.name);
