@@ -86,6 +86,7 @@ func (n *Node) count(r *http.Request) (ended func(failed bool)) {
 	}
 	n.requests.Add(1)
 	n.inflight.Add(1)
+	n.directory.wake()
 	n.Stir()
 	return func(failed bool) {
 		n.inflight.Add(-1)

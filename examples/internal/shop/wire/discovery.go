@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type directory struct {
 	clients map[string]*Client
 	hurry   chan struct{} // holds a token when the registry may have been started anew
 	work    func() uint64 // grows while the node is at work
+	resting atomic.Bool   // the next registration is far away
 }
 
 // run registers and follows until ctx ends, then signs off.
@@ -68,6 +70,10 @@ func (d *directory) register(ctx context.Context) {
 		if _, _, err := d.call(ctx, pollWait, http.MethodPut, "/v1/agent/service/register", body); err != nil || done != before {
 			wait, before = d.every, done
 		}
+		d.resting.Store(wait > d.every)
+		if d.work() != done { // meanwhile
+			d.wake()
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -75,6 +81,14 @@ func (d *directory) register(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		timer.Stop()
+	}
+}
+
+// wake ends a rest: the registry is to ask a node at work more often. On a nil d, which
+// is a node without a registry, it does nothing.
+func (d *directory) wake() {
+	if d != nil && d.resting.Load() && d.resting.CompareAndSwap(true, false) {
+		d.anew()
 	}
 }
 

@@ -14,10 +14,10 @@ import (
 	"github.com/keelson-go/keelson/internal/require"
 )
 
-// A registry that was started anew so quickly that no connection to it was refused shows
-// by its index, which has fallen: a node at rest registers at once, and not at its next
-// beat but one.
-func TestARegistryWhoseIndexFallsIsToldAtOnce(t *testing.T) {
+// A node at rest registers every other beat. It does so at once when a request ends its
+// rest, and when the registry's index falls, as that of one does which was started anew so
+// quickly that no connection to it was refused.
+func TestANodeAtRestRegistersWhenItMatters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := &wire.Pipe{}
 		var index, registrations atomic.Int64
@@ -60,6 +60,22 @@ func TestARegistryWhoseIndexFallsIsToldAtOnce(t *testing.T) {
 		index.Store(2)
 		time.Sleep(time.Second)
 		assert.Equal(t, before+1, registrations.Load())
+
+		time.Sleep(9 * time.Second)
+		for before = registrations.Load(); registrations.Load() == before; {
+			time.Sleep(time.Second)
+		}
+		before = registrations.Load()
+		for range 3 { // the first ends the rest of a node
+			resp, err := (&http.Transport{DialContext: network.DialContext, DisableKeepAlives: true}).RoundTrip(
+				newRequest(t, http.MethodGet, "http://127.0.0.1:3001/"))
+			require.NoError(t, err)
+			resp.Body.Close()
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.Equal(t, before+1, registrations.Load())
+		time.Sleep(400 * time.Millisecond)
+		assert.Equal(t, before+2, registrations.Load())
 		n.Stop(t.Context())
 		registry.Stop(t.Context())
 	})

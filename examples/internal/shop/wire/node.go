@@ -198,14 +198,6 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 		BaseContext:  func(net.Listener) context.Context { return ctx },
 		ErrorLog:     slog.NewLogLogger(n.config.Logger.Handler(), slog.LevelWarn),
 	}
-	n.wg.Go(func() {
-		if err := n.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			n.config.Logger.Error("server ended", "err", err)
-		}
-	})
-	for _, work := range n.background {
-		n.wg.Go(func() { work(ctx) })
-	}
 	if n.config.Registry != "" {
 		n.directory = &directory{
 			url: n.config.Registry, service: cmp.Or(n.config.Service, n.config.Name), name: n.config.Name, addr: ln.Addr().String(),
@@ -217,6 +209,16 @@ func (n *Node) Serve(ln net.Listener, routes *http.ServeMux) {
 				DialContext: n.config.Network.DialContext, IdleConnTimeout: 3 * Rest, MaxIdleConnsPerHost: len(n.clients) + 1,
 			}},
 		}
+	}
+	n.wg.Go(func() {
+		if err := n.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			n.config.Logger.Error("server ended", "err", err)
+		}
+	})
+	for _, work := range n.background {
+		n.wg.Go(func() { work(ctx) })
+	}
+	if n.directory != nil {
 		n.wg.Go(func() { n.directory.run(ctx) })
 	}
 	if n.telemetry != nil {
