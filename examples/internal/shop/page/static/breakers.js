@@ -1,11 +1,8 @@
 // P3: every breaker: its state over time, the window's failure rate against the
 // threshold, the time to the next probe, and what a visitor can do to it. A state
-// has a shape of its own beside its colour: closed is a thin line, half-open a
-// hatched block of half the height, open a full block.
-import { byID, el, part, put, rows, send } from "./dom.js";
+// has a shape of its own beside its colour.
+import { byID, colour, el, part, PLOT_LEFT, PLOT_RIGHT, put, rows, send } from "./dom.js";
 import { FAULTS } from "./store.js";
-import { PLOT_LEFT, PLOT_RIGHT } from "./charts.js";
-import { colour } from "./theme.js";
 
 const ROW = 26;
 

@@ -1,12 +1,7 @@
-// P10: two views of the same minute, one above the other, with the faults shaded
-// through both and one cursor. Latency is on a logarithmic scale: what matters lies
-// between a millisecond and a second. The ghost is what the run before took at the
-// same moment of its script.
-import { el } from "./dom.js";
-import { colour, forgetColours } from "./theme.js";
-
-// Shared with the lanes of the breakers, so that their time axes line up.
-export const PLOT_LEFT = 48, PLOT_RIGHT = 14;
+// P10: two views of the same minute, with the faults shaded through both and one
+// cursor. Latency is on a logarithmic scale: on a linear one an outage would be a
+// tower and all else the ground. The ghost is what the run before took at that moment.
+import { colour, el, forgetColours, PLOT_LEFT, PLOT_RIGHT } from "./dom.js";
 
 /* global uPlot */
 

@@ -33,10 +33,9 @@ export function createControls(store, run) {
     const [kind, ...options] = byID("own-words").value.trim().split(/\s+/);
     send("POST", "control/faults", { target: target.value, kind, ...Object.fromEntries(options.map((o) => o.split(/=(.*)/).slice(0, 2))) });
   });
-  // Until the first state has come there is nothing to break, and a button that is
-  // disabled does nothing by its key either.
-  const waiting = [...buttons, byID("rps"), byID("own-fault").querySelector("button"), ...["kill", "restart", "scale-up", "scale-down", "clear"].map(byID)];
-  for (const w of waiting) w.disabled = true;
+  // Without a state there is nothing to break. What is disabled does nothing by its key.
+  const enable = (on) => document.querySelectorAll(".controls button, #scale-up, #scale-down, #rps").forEach((e) => { e.disabled = !on; });
+  enable(false);
   const load = (by) => () => store.state && send("POST", "control/load", { rps: Math.max(0, Math.min(2000, store.state.load.rps + by)) });
   bindKeys([
     ...FAULTS.map((f, i) => [f.key, `${f.name}: ${f.hint}`, () => buttons[i].click()]),
@@ -52,7 +51,7 @@ export function createControls(store, run) {
 
   function draw() {
     if (!store.state) return;
-    for (const w of waiting.splice(0)) w.disabled = false;
+    enable(true);
     for (const name of Object.keys(store.state.services).sort()) {
       if (![...target.options].some((o) => o.value === name)) target.append(el("option", { value: name }, name));
     }

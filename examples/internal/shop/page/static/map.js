@@ -1,6 +1,6 @@
 // P1: services, and the calls between them with their breakers. Nodes and edges are
-// made when they first appear and then only changed: an SVG that is made anew loses
-// the phase of its moving dots, and the reader his place.
+// made when they first appear and then only changed: made anew, the dots
+// would lose their phase, and the reader his place.
 import { FAULTS, serviceOf } from "./store.js";
 
 const NS = "http://www.w3.org/2000/svg";
@@ -93,8 +93,8 @@ function updateEdge({ line, flow, rate, plumbing }, state, through, rejected, mo
   if (rate.textContent !== text) rate.textContent = text;
 }
 
-// width grows with the root of the rate: twice the calls are visibly thicker, and a
-// hundred times the calls still fit.
+// width grows with the root of the rate: twice the calls are a stroke that is
+// visibly thicker, and a hundred times the calls still fit.
 function width(rps) { return Math.min(12, 2 + Math.sqrt(rps) * 0.8); }
 
 function updateNode({ g, sub }, name, replicas, store, point) {

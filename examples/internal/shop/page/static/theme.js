@@ -1,15 +1,14 @@
-// The theme: the system's until somebody says otherwise; the choice is kept. Charts
-// are canvases and must be told, as they read a colour once.
+// The theme: the system's until somebody says otherwise; the choice is kept. The
+// charts are canvases and must be told, since they read a colour once.
 const CHOICES = ["system", "light", "dark"];
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 export function startTheme(changed) {
   const button = document.getElementById("theme");
-  const kept = localStorage.getItem("theme");
-  let choice = CHOICES.includes(kept) ? kept : CHOICES[0];
+  let choice = CHOICES.find((c) => c === localStorage.getItem("theme")) ?? "system";
   const apply = () => {
-    const theme = choice === "system" ? (system.matches ? "dark" : "light") : choice;
-    document.documentElement.dataset.theme = theme;
+    const dark = choice === "dark" || (choice === "system" && system.matches);
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
     button.textContent = `Theme: ${choice}`;
     changed();
   };
@@ -21,12 +20,3 @@ export function startTheme(changed) {
   system.addEventListener("change", apply);
   apply();
 }
-
-let style = null;
-
-// colour reads a colour of the theme; forgetColours is called when it changes.
-export function colour(name) {
-  style ??= getComputedStyle(document.documentElement);
-  return style.getPropertyValue(name).trim();
-}
-export function forgetColours() { style = null; }
