@@ -21,16 +21,18 @@ import (
 // nothing to scan in the events. Readers take no lock. It holds 4 billion
 // events.
 type Memory struct {
-	head   atomic.Uint32 // published: records, lists and ids up to it are final
-	slabs  slabs
-	ids    ids
-	index  *index.Index
-	signal signal
-	now    func() time.Time
+	index *index.Index
+	now   func() time.Time
+	ids   ids
 
-	mu     sync.Mutex // the writer's: guards what follows, and writing to the above
-	micros int64      // the last event's time
-	tags   []uint32   // scratch
+	// What every append writes is side by side, and away from what it reads
+	// before the lock.
+	mu     sync.Mutex    // the writer's: guards what follows, and writing to index and ids
+	head   atomic.Uint32 // published: records, lists and ids up to it are final
+	micros int64         // the last event's time
+	slabs  slabs
+	signal signal
+	tags   []uint32 // scratch
 
 	records records // checkpoints, and what is tracked
 }
@@ -48,11 +50,15 @@ func (m *Memory) Append(ctx context.Context, events []Event, conds ...Condition)
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
+	// Before the lock, which others wait for; and before Validate, which runs while
+	// memory answers.
+	now, stream := m.now().UnixMicro(), m.streamOf(events)
 	if err := Validate(events, conds...); err != nil {
 		return Result{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.index.Streams.Expect(stream)
 	if r, err := m.repeat(events); err != nil || r.Duplicate {
 		return r, err
 	}
@@ -67,7 +73,16 @@ func (m *Memory) Append(ctx context.Context, events []Event, conds ...Condition)
 	if len(events) == 0 {
 		return Result{First: Position(last), Last: Position(last)}, nil
 	}
-	return m.write(last, events), nil
+	return m.write(last, now, events), nil
+}
+
+// streamOf looks for the first event's stream, 0 if there is none yet: most
+// appends write to one stream that is known.
+func (m *Memory) streamOf(events []Event) (number uint32) {
+	if len(events) == 0 {
+		return 0
+	}
+	return m.index.Streams.Number(events[0].Stream)
 }
 
 // repeat compares the ids with those recorded. The Result is a Duplicate, or
@@ -148,8 +163,8 @@ func (m *Memory) track(conds []Condition) {
 }
 
 // write cannot fail any more. It publishes all events at once.
-func (m *Memory) write(last uint32, events []Event) Result {
-	m.micros = max(m.micros, m.now().UnixMicro())
+func (m *Memory) write(last uint32, now int64, events []Event) Result {
+	m.micros = max(m.micros, now)
 	pos, version := last, uint32(0)
 	for i := range events {
 		pos++
@@ -160,15 +175,16 @@ func (m *Memory) write(last uint32, events []Event) Result {
 	return Result{First: Position(last) + 1, Last: Position(pos), Version: uint64(version)}
 }
 
+// record writes to memory that no cache has. It starts with what is farthest, and
+// publishes at the end, where it must wait for all of it once.
 func (m *Memory) record(pos uint32, e *Event) (version uint32) {
-	stream := m.index.Streams.Intern(e.Stream)
-	list := m.index.Streams.List(stream)
+	stream, typ := m.index.Streams.Intern(e.Stream), m.index.Types.Intern(e.Type)
+	ofStream, ofType := m.index.Streams.List(stream), m.index.Types.List(typ)
 	if e.Stream != "" {
-		version = uint32(list.Len()) + 1
+		version = uint32(ofStream.Len()) + 1
 	}
-	list.Append(pos)
-	typ := m.index.Types.Intern(e.Type)
-	m.index.Types.List(typ).Append(pos)
+	ofStream.Put(pos)
+	ofType.Put(pos)
 	m.tags = m.tags[:0]
 	for _, text := range e.Tags {
 		tag := m.index.Tags.Intern(text)
@@ -179,6 +195,8 @@ func (m *Memory) record(pos uint32, e *Event) (version uint32) {
 	}
 	id := kindOf(e.ID)
 	putRecord(m.slabs.put(pos, recordSize(e, len(m.tags), id.kind)), e, version, stream, typ, m.micros, m.tags, id)
+	ofStream.Publish()
+	ofType.Publish()
 	if id.kind != idMade {
 		m.ids.table.Add(m.ids.hash(e.ID), pos)
 	}

@@ -132,9 +132,11 @@ func putRecord(b []byte, e *Event, version, stream, typ uint32, micros int64, ta
 		b = append(append(b, byte(len(e.ID))), e.ID...)
 	}
 	b = binary.AppendUvarint(b, uint64(len(e.Meta)))
-	for k, v := range e.Meta {
-		b = append(binary.AppendUvarint(b, uint64(len(k))), k...)
-		b = append(binary.AppendUvarint(b, uint64(len(v))), v...)
+	if len(e.Meta) > 0 { // ranging over nothing has its price
+		for k, v := range e.Meta {
+			b = append(binary.AppendUvarint(b, uint64(len(k))), k...)
+			b = append(binary.AppendUvarint(b, uint64(len(v))), v...)
+		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(e.Data)))
 	copy(b[len(b):cap(b)], e.Data)
@@ -149,7 +151,7 @@ func recordSize(e *Event, tags int, kind byte) uint32 {
 		n += 1 + len(e.ID)
 	}
 	n += uvarintLen(len(e.Meta))
-	if len(e.Meta) == 0 { // ranging over nothing has its price, too
+	if len(e.Meta) == 0 {
 		return uint32(n + uvarintLen(len(e.Data)) + len(e.Data))
 	}
 	for k, v := range e.Meta {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -145,6 +146,58 @@ func TestManyPositionsAndElementsAtOnce(t *testing.T) {
 	for i := uint32(250); i < 1000; i++ {
 		require.Equal(t, int(i), *c.At(i))
 	}
+}
+
+// A text is compared where it fits beside its list, else elsewhere. Without a bit
+// of hash every text is compared with those before it.
+func TestTextsOfEveryLengthAreToldApart(t *testing.T) {
+	x := New(0)
+	var texts []string
+	for size := range 60 {
+		for _, end := range []string{"a", "b", "\x00"} {
+			texts = append(texts, strings.Repeat("x", size)+end)
+		}
+	}
+	texts = append(texts, "", strings.Repeat("x", 254)+"y", strings.Repeat("x", 255))
+	numbers := map[string]uint32{}
+	for _, text := range texts {
+		require.Equal(t, uint32(0), x.Tags.Known(text), text)
+		numbers[text] = x.Tags.Intern(text)
+	}
+	assert.Equal(t, len(texts), x.Tags.Len())
+	for _, text := range texts {
+		require.Equal(t, numbers[text], x.Tags.Number(text), text)
+		require.Equal(t, numbers[text], x.Tags.Known(text), text)
+		require.Equal(t, text, x.Tags.Text(numbers[text]))
+	}
+}
+
+// What is expected is only where to look first.
+func TestAnExpectationMayBeWrong(t *testing.T) {
+	x := New(^uint64(0))
+	a, b := x.Streams.Intern("a"), x.Streams.Intern("b")
+	for _, expected := range []uint32{a, 0, b} {
+		x.Streams.Expect(expected)
+		assert.Equal(t, a, x.Streams.Intern("a"))
+		x.Streams.Expect(expected)
+		assert.Equal(t, b, x.Streams.Known("b"))
+		x.Streams.Expect(expected)
+		assert.Equal(t, uint32(0), x.Streams.Known("c"))
+	}
+	assert.Equal(t, 2, x.Streams.Len())
+}
+
+func TestReadersSeeWhatIsPublished(t *testing.T) {
+	var l List
+	for pos := uint32(1); pos <= 300; pos++ {
+		before := l.Positions()
+		l.Put(pos)
+		require.Equal(t, before, l.Positions())
+		require.Equal(t, pos-1, l.Last())
+		l.Publish()
+		require.Equal(t, pos, l.Last())
+	}
+	assert.Equal(t, 300, l.Len())
 }
 
 func TestNamesSurviveTheirCaller(t *testing.T) {

@@ -10,19 +10,28 @@ import "sync/atomic"
 // elements, whatever the writer does.
 type List struct {
 	n     atomic.Uint32
-	array atomic.Pointer[[]uint32]
+	array atomic.Pointer[[]uint32] // the readers'
+	own   []uint32                 // the writer's: the same array without a look at another line of memory
 }
 
 // Append adds pos, which is above all before it. One writer at a time.
 func (l *List) Append(pos uint32) {
-	n := l.n.Load()
-	if p := l.array.Load(); p != nil && int(n) < len(*p) {
-		(*p)[n] = pos
+	l.Put(pos)
+	l.Publish()
+}
+
+// Put is the first half of Append, which no reader sees yet: memory that is far
+// away comes while the writer does something else. Publish is the other half.
+func (l *List) Put(pos uint32) {
+	if n := l.n.Load(); int(n) < len(l.own) {
+		l.own[n] = pos
 	} else {
 		l.room(n, 1)[0] = pos
 	}
-	l.n.Store(n + 1)
 }
+
+// Publish shows readers what Put has added.
+func (l *List) Publish() { l.n.Store(l.n.Load() + 1) }
 
 // Reserve makes room for count more, so that what follows does not grow the list
 // step by step.
@@ -35,18 +44,20 @@ func (l *List) Extend(count int, fill func(to []uint32)) {
 	l.n.Store(n + uint32(count))
 }
 
-// room returns the count elements behind the first n.
+// room returns the count elements behind the first n. A short list grows by more
+// than a long one, which would waste more.
 func (l *List) room(n uint32, count int) []uint32 {
-	p := l.array.Load()
-	if p == nil || int(n)+count > len(*p) {
-		grown := make([]uint32, max(2, 2*int(n), int(n)+count))
-		if p != nil {
-			copy(grown, *p)
+	if int(n)+count > len(l.own) {
+		size := 2 * int(n)
+		if n < 64 {
+			size = 4 * int(n)
 		}
-		p = &grown
-		l.array.Store(p)
+		grown := make([]uint32, max(2, size, int(n)+count))
+		copy(grown, l.own)
+		l.own = grown
+		l.array.Store(&grown)
 	}
-	return (*p)[n : int(n)+count]
+	return l.own[n : int(n)+count]
 }
 
 // Len returns the number of positions.
