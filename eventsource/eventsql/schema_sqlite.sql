@@ -16,6 +16,8 @@ CREATE TABLE keelson_events (
     UNIQUE (stream, version)
 );
 
+-- Not what (stream, version) is for: this one gives a stream in the order of
+-- positions, from any of them on.
 CREATE INDEX keelson_events_stream ON keelson_events (stream);
 
 CREATE INDEX keelson_events_type ON keelson_events (type);
