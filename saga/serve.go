@@ -120,14 +120,15 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 		s.cfg.Logger.Warn("saga: poll failed", "err", err)
 		return s.cfg.Poll / 4
 	}
-	if !s.renew(owner, sent) {
-		return 0 // the lease ran out while the store thought about it
-	}
+	renewed := s.renew(owner, sent)
 	s.clock.set(work.Now)
 	s.totals.foreign.Store(int64(work.Foreign))
 	s.totals.claims.Add(uint64(len(work.Claimed)))
 	for _, summary := range work.Claimed {
 		s.adopt(summary, owner)
+	}
+	if !renewed {
+		return 0 // the lease ran out while the store thought about it
 	}
 	for _, id := range work.Mail {
 		s.mail(id)
@@ -230,11 +231,13 @@ func (s *server) fail(err error) {
 
 // adopt loads a claimed saga and runs it.
 func (s *server) adopt(summary Summary, owner string) {
-	r := &run{server: s, id: summary.ID, owner: owner}
+	r := &run{server: s, id: summary.ID, owner: owner, claim: summary.Epoch}
 	r.furnish()
 	if s.add(r, false) {
 		s.wg.Go(r.load)
+		return
 	}
+	r.outlive()
 }
 
 // add registers a run, unless its owner is gone, a drain has begun, or, for a saga
