@@ -36,7 +36,9 @@ type server struct {
 	absent map[string]*missing // was not there
 	sought time.Time           // when absent was last asked for
 
-	looking, seeking, purging atomic.Bool // beside the loop, which has a lease to renew
+	unheard bool // a poll has failed: it may have claimed sagas all the same
+
+	looking, seeking, hearing, purging atomic.Bool // beside the loop, which has a lease to renew
 
 	wg      sync.WaitGroup // every goroutine that works for a run
 	jobs    chan *run      // to workers that rest
@@ -117,6 +119,7 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 		s.fail(fmt.Errorf("saga: poll: %w", err))
 		return s.cfg.Poll
 	case err != nil:
+		s.missHearing(owner)
 		s.cfg.Logger.Warn("saga: poll failed", "err", err)
 		return s.cfg.Poll / 4
 	}
@@ -135,6 +138,7 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 	}
 	s.aside(&s.looking, func() { s.lookForWaiters(ctx) })
 	s.aside(&s.seeking, func() { s.lookForMissing(ctx) })
+	s.aside(&s.hearing, func() { s.lookForUnheard(ctx) })
 	s.mu.Lock()
 	s.crowded = len(work.Claimed) >= room
 	s.mu.Unlock()
@@ -199,7 +203,7 @@ func (s *server) incarnate() {
 		s.endWrites(ErrFenced)
 	}
 	s.owner = s.newOwner()
-	s.lost, s.absent = map[string]*missing{}, map[string]*missing{}
+	s.lost, s.absent, s.unheard = map[string]*missing{}, map[string]*missing{}, false
 	s.writing, s.endWrites = context.WithCancelCause(s.base)
 	if s.watch != nil {
 		s.watch.Stop()
