@@ -101,6 +101,7 @@ type Coordinator struct {
 	server   *server                     // while Serve runs
 	waiters  map[string][]chan *ending   // of sagas that somebody waits for
 	strays   map[string][]*flight        // calls still running here whose saga went on without them
+	outlived map[string]uint64           // the last claim of sagas that were lost and did not end this process
 	looked   time.Time                   // when a waiter last looked for all
 }
 
@@ -118,7 +119,7 @@ func New(store Store, cfg Config) (*Coordinator, error) {
 	return &Coordinator{
 		cfg: cfg, store: store, guard: g, writes: committer{guard: g},
 		programs: map[string]map[int]*program{}, waiters: map[string][]chan *ending{},
-		strays: map[string][]*flight{},
+		strays: map[string][]*flight{}, outlived: map[string]uint64{},
 	}, nil
 }
 

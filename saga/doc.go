@@ -51,4 +51,8 @@
 // Any process that serves claims due sagas for the time of its lease. When it dies
 // another takes over; when it was only paused, the epoch that every write carries
 // refuses its late results, and its calls end with [ErrFenced].
+//
+// A saga that was claimed ten times without a write in between is [Stuck], with code
+// claims: it seems to end each process that runs it. Claims that a process has lost and
+// outlived, because it was busy or paused, make no saga Stuck.
 package saga

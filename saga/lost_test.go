@@ -100,3 +100,13 @@ func TestOwnSagaIsAsItsStartLeftIt(t *testing.T) {
 		assert.False(t, r.isOwn(other, "f"), name)
 	}
 }
+
+// Only a saga that still belongs to a claim is run as one whose answer was lost: since it
+// was listed it may have been given up, and be another's.
+func TestUnheardSagaIsAsItsClaimLeftIt(t *testing.T) {
+	r := &run{owner: "me", claim: 3}
+	assert.True(t, r.holds(Summary{Owner: "me", Epoch: 3, Seq: 7}))
+	assert.False(t, r.holds(Summary{Owner: "you", Epoch: 4, Seq: 7}), "another's")
+	assert.False(t, r.holds(Summary{Epoch: 3, Seq: 8}), "given up")
+	assert.False(t, r.holds(Summary{Owner: "me", Epoch: 4, Seq: 8}), "given up and claimed again")
+}

@@ -232,7 +232,7 @@ func TestSagaThatEndsItsProcessIsStuck(t *testing.T) {
 		}
 		b := serve(t, store, saga.Config{})
 		s := register(t, b.c, chain(w, w.step("boom", nil)))
-		_, err := s.Wait(t.Context(), "1")
+		_, err := s.Wait(within(t, time.Hour), "1")
 		assert.Equal(t, saga.Stuck, asError(t, err).State)
 		assert.Equal(t, "claims", asError(t, err).Code)
 		assert.Equal(t, 11, w.count("boom"), "Start's own run and ten claims")

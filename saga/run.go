@@ -18,6 +18,7 @@ type run struct {
 	*server
 	id    string
 	owner string
+	claim uint64          // the epoch at which it was claimed; 0: it was not
 	ctx   context.Context // of store calls; ends with the lease
 
 	mu      sync.Mutex
@@ -66,20 +67,20 @@ func (r *run) load() {
 	if err == nil {
 		m, err = fold(p.g, r.id, log)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		r.halt(s, "incompatible", err.Error())
-	case s.Claims > maxClaims:
-		r.halt(s, "claims", fmt.Sprintf("claimed %d times without a write: a call seems to end its process", s.Claims))
-	default:
-		m.takeover(s.Epoch)
-		r.mu.Lock()
-		r.pending.write.Summary = s
-		r.p, r.m, r.mailbox = p, m, len(mail) > 0 || r.mailbox
-		r.driving = true
-		r.mu.Unlock()
-		r.drive()
+		return
 	}
+	if !r.mayRun(&s, m.read) {
+		return
+	}
+	m.takeover(s.Epoch)
+	r.mu.Lock()
+	r.pending.write.Summary = s
+	r.p, r.m, r.mailbox = p, m, len(mail) > 0 || r.mailbox
+	r.driving = true
+	r.mu.Unlock()
+	r.drive()
 }
 
 // read loads from the store for as long as the lease holds.
@@ -169,6 +170,7 @@ func (r *run) fence() {
 	}
 	r.stop()
 	r.mu.Unlock()
+	r.outlive()
 }
 
 func (r *run) isGone() bool {

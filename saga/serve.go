@@ -36,7 +36,9 @@ type server struct {
 	absent map[string]*missing // was not there
 	sought time.Time           // when absent was last asked for
 
-	looking, seeking, purging atomic.Bool // beside the loop, which has a lease to renew
+	unheard bool // a poll has failed: it may have claimed sagas all the same
+
+	looking, seeking, hearing, purging atomic.Bool // beside the loop, which has a lease to renew
 
 	wg      sync.WaitGroup // every goroutine that works for a run
 	jobs    chan *run      // to workers that rest
@@ -117,23 +119,26 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 		s.fail(fmt.Errorf("saga: poll: %w", err))
 		return s.cfg.Poll
 	case err != nil:
+		s.missHearing(owner)
 		s.cfg.Logger.Warn("saga: poll failed", "err", err)
 		return s.cfg.Poll / 4
 	}
-	if !s.renew(owner, sent) {
-		return 0 // the lease ran out while the store thought about it
-	}
+	renewed := s.renew(owner, sent)
 	s.clock.set(work.Now)
 	s.totals.foreign.Store(int64(work.Foreign))
 	s.totals.claims.Add(uint64(len(work.Claimed)))
 	for _, summary := range work.Claimed {
 		s.adopt(summary, owner)
 	}
+	if !renewed {
+		return 0 // the lease ran out while the store thought about it
+	}
 	for _, id := range work.Mail {
 		s.mail(id)
 	}
 	s.aside(&s.looking, func() { s.lookForWaiters(ctx) })
 	s.aside(&s.seeking, func() { s.lookForMissing(ctx) })
+	s.aside(&s.hearing, func() { s.lookForUnheard(ctx) })
 	s.mu.Lock()
 	s.crowded = len(work.Claimed) >= room
 	s.mu.Unlock()
@@ -198,7 +203,7 @@ func (s *server) incarnate() {
 		s.endWrites(ErrFenced)
 	}
 	s.owner = s.newOwner()
-	s.lost, s.absent = map[string]*missing{}, map[string]*missing{}
+	s.lost, s.absent, s.unheard = map[string]*missing{}, map[string]*missing{}, false
 	s.writing, s.endWrites = context.WithCancelCause(s.base)
 	if s.watch != nil {
 		s.watch.Stop()
@@ -230,11 +235,13 @@ func (s *server) fail(err error) {
 
 // adopt loads a claimed saga and runs it.
 func (s *server) adopt(summary Summary, owner string) {
-	r := &run{server: s, id: summary.ID, owner: owner}
+	r := &run{server: s, id: summary.ID, owner: owner, claim: summary.Epoch}
 	r.furnish()
 	if s.add(r, false) {
 		s.wg.Go(r.load)
+		return
 	}
+	r.outlive()
 }
 
 // add registers a run, unless its owner is gone, a drain has begun, or, for a saga

@@ -53,7 +53,7 @@ type Write struct {
 	// is a saga that is extended after its owner's lease has run out.
 	Summary Summary
 
-	// Records may be empty. Their At is set by the store.
+	// Records may be empty: the log stays, and Claims is 0. Their At is set by the store.
 	Records []Record
 
 	// Read: messages up to this one are in the log. Their bodies may go, their

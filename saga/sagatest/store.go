@@ -32,6 +32,7 @@ func TestStore(t *testing.T, open func(t *testing.T) saga.Store) {
 		{"NextTellsWhenToLookAgain", nextTells},
 		{"OwnedSagasAreLeftAlone", ownedAreLeftAlone},
 		{"SilentOwnersLoseTheirSagas", silentOwners},
+		{"EmptyWriteCountsClaimsAnew", emptyWrite},
 		{"ReapedOwnerIsFenced", reapedOwner},
 		{"LateWriteOfAReapedOwnerOrphansNothing", lateWrite},
 		{"EndedLeaseFreesAtOnce", endedLease},

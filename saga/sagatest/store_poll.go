@@ -120,6 +120,34 @@ func silentOwners(s *suite) {
 	}
 }
 
+// A write without records leaves the saga to who holds it, and its log and mail as they
+// are; claims count from 0 again.
+func emptyWrite(s *suite) {
+	s.accept(start("a"))
+	var sum saga.Summary
+	for i := range 3 {
+		owner := fmt.Sprint("o", i)
+		if sum = s.claim(owner, "a"); sum.Claims != i+1 {
+			s.Errorf("claim %d: %+v", i+1, sum)
+		}
+		if i < 2 {
+			s.pollLease(saga.Lease{Owner: owner})
+		}
+	}
+	s.post("a", saga.Record{Kind: "signal", Code: "go"})
+	if v := s.accept(saga.Write{Summary: sum}); v.Mail != 1 {
+		s.Errorf("verdict %+v", v)
+	}
+	got, log, mail := s.load("a")
+	if got.Claims != 0 || got.Owner != "o2" || got.Epoch != sum.Epoch || got.Seq != 1 || len(log) != 1 || len(mail) != 1 {
+		s.Errorf("after an empty write: %+v, %d records, %d messages", got, len(log), len(mail))
+	}
+	s.pollLease(saga.Lease{Owner: "o2"})
+	if sum = s.claim("o3", "a"); sum.Claims != 1 {
+		s.Errorf("claimed again: %+v", sum)
+	}
+}
+
 // reap polls twice: a store may free an owner's sagas in one poll and claim them
 // in the next.
 func (s *suite) reap(owner string) []saga.Summary {
