@@ -10,6 +10,9 @@ import (
 // atOnce is how many keys GetMany loads at once without LoadMany.
 const atOnce = 16
 
+// together is how many flights of a round share one piece of memory.
+const together = 16
+
 // A round is what GetMany waits for at once.
 type round[K comparable, V any] struct {
 	waits []waiting[K, V]
@@ -95,8 +98,13 @@ func (c *Cache[K, V]) beginRound(ctx context.Context, keys []K) *round[K, V] {
 	r.work.flying.Add(1) // this function
 	r.waits = make([]waiting[K, V], 0, len(keys))
 	r.own = make([]*flight[K, V], 0, len(keys))
-	for _, key := range keys {
-		joined, begun := c.claim(ctx, key, c.name(key), toGet, r.work)
+	var rooms []flight[K, V]
+	for i, key := range keys {
+		if len(rooms) == 0 {
+			rooms = make([]flight[K, V], min(together, len(keys)-i))
+		}
+		joined, begun := c.claim(ctx, key, c.name(key), toGet, r.work, &rooms[0])
+		rooms = rooms[1:]
 		wait := waiting[K, V]{key: key, flight: joined}
 		switch {
 		case begun != nil:
@@ -192,7 +200,7 @@ func (c *Cache[K, V]) loadMany(fs []*flight[K, V]) {
 	}
 	var rest []*flight[K, V]
 	for _, f := range fs {
-		if !isOver(f) { // of a loader that has panicked
+		if !f.isOver() { // of a loader that has panicked
 			rest = append(rest, f)
 		}
 	}

@@ -19,6 +19,10 @@ type flight[K comparable, V any] struct {
 	aim  aim
 	work *work
 
+	// The shard does not follow from the key: NaN hashes differently each time.
+	shard *shard[K, V]
+	hash  uint64
+
 	// What was true when it began.
 	epoch, generation, seq uint64
 	begun                  int64
@@ -38,9 +42,10 @@ type flight[K comparable, V any] struct {
 	// Guarded by the shard's mutex.
 	waiters  int
 	detached bool
-	kept     bool // goes on without waiters
-	left     bool // has left its work
-	over     bool
+	kept     bool          // goes on without waiters
+	left     bool          // has left its work
+	over     bool          // what a flight ends in is set, and does not change
+	landed   chan struct{} // closed then; made by who waits, since many flights end before
 
 	// told and stale: that it failed or is late, and that somebody got a stale value
 	// for that, was reported. trouble: the last thing that
@@ -55,13 +60,18 @@ type flight[K comparable, V any] struct {
 	outage  bool // the Remote could not be asked
 	outcome outcome[V]
 
-	// Set before done is closed.
-	done     chan struct{}
+	// Set before it is over.
 	answer   answer[V]
 	err      error
 	yielded  bool // another node loads, or nobody does: who has joined must look again
 	panicked *PanicError
 	own      work
+}
+
+// lock locks what guards f. The caller unlocks s.mu.
+func (f *flight[K, V]) lock() (s *shard[K, V], hash uint64) {
+	f.shard.mu.Lock()
+	return f.shard, f.hash
 }
 
 // aim says why a flight was begun.
@@ -99,8 +109,9 @@ type outcome[V any] struct {
 //
 // A Lookup does not wait for loads: it flies beside them and stores nothing.
 // A flight of its own has its work made here, under the mutex, since whoever joins
-// it looks at that; w is the one of a flight that runs with others.
-func (c *Cache[K, V]) claim(ctx context.Context, key K, name string, a aim, w *work) (joined, begun *flight[K, V]) {
+// it looks at that; w is the one of a flight that runs with others, and room where
+// it may stand, or nil.
+func (c *Cache[K, V]) claim(ctx context.Context, key K, name string, a aim, w *work, room *flight[K, V]) (joined, begun *flight[K, V]) {
 	s, hash := c.table.lock(key)
 	epoch := c.epoch.Load()
 	running := s.flights[key]
@@ -117,7 +128,12 @@ func (c *Cache[K, V]) claim(ctx context.Context, key K, name string, a aim, w *w
 		// It began before a gap or a Clear: what it reads may be older than that.
 		c.detach(s, f)
 	}
-	f := &flight[K, V]{key: key, name: name, aim: a, epoch: epoch, done: make(chan struct{})}
+	f := room
+	if f == nil {
+		f = &flight[K, V]{}
+	}
+	f.key, f.name, f.aim, f.epoch = key, name, a, epoch
+	f.shard, f.hash = s, hash
 	if !c.inspect(s, hash, f) || c.unsaved.holds(key) {
 		s.mu.Unlock()
 		return nil, nil
@@ -227,7 +243,7 @@ func (c *Cache[K, V]) flyAll(fs []*flight[K, V], run func([]*flight[K, V])) {
 // not recovered.
 func (c *Cache[K, V]) awaited(fs ...*flight[K, V]) bool {
 	for _, f := range fs {
-		s, _ := c.table.lock(f.key)
+		s, _ := f.lock()
 		waited := !f.over && f.waiters > 0
 		s.mu.Unlock()
 		if waited {
@@ -244,10 +260,7 @@ func (c *Cache[K, V]) abort(panicked any, fs ...*flight[K, V]) {
 		p = &PanicError{Value: panicked, Stack: debug.Stack()}
 	}
 	for _, f := range fs {
-		s, _ := c.table.lock(f.key)
-		over := f.over
-		s.mu.Unlock()
-		if over {
+		if f.isOver() {
 			continue
 		}
 		f.panicked = p
@@ -270,7 +283,7 @@ func (c *Cache[K, V]) handOver(f *flight[K, V], o outcome[V], next *flight[K, V]
 	}
 	out := c.collect()
 	var kept *box[V]
-	s, hash := c.table.lock(f.key)
+	s, hash := f.lock()
 	if f.detached {
 		if next != nil {
 			next.detached = true
@@ -287,9 +300,11 @@ func (c *Cache[K, V]) handOver(f *flight[K, V], o outcome[V], next *flight[K, V]
 	leaves := !f.left
 	f.left = true
 	f.answer, f.err = o.answer, o.err
-	s.mu.Unlock()
 	f.release()
-	close(f.done)
+	if f.landed != nil {
+		close(f.landed)
+	}
+	s.mu.Unlock()
 	if leaves {
 		c.works.leave(f.work)
 	}

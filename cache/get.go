@@ -80,7 +80,7 @@ func (c *Cache[K, V]) renew(ctx context.Context, key K, b *box[V], now int64, lo
 	if now < next || !b.meta.retry.CompareAndSwap(next, never) {
 		return
 	}
-	_, f := c.claim(ctx, key, c.name(key), a, nil)
+	_, f := c.claim(ctx, key, c.name(key), a, nil, nil)
 	if f == nil {
 		b.meta.retry.Store(next) // somebody loads it anyway
 		return
@@ -100,7 +100,7 @@ func (c *Cache[K, V]) fetch(ctx context.Context, key K, load Loader[K, V], a aim
 		return answer[V]{}, c.gaveUp(ctx, nil), true
 	}
 	since := c.clock.now()
-	f, begun := c.claim(ctx, key, c.name(key), a, nil)
+	f, begun := c.claim(ctx, key, c.name(key), a, nil, nil)
 	late := false
 	switch {
 	case begun != nil:

@@ -95,25 +95,34 @@ func (c *Cache[K, V]) releaseLease(f *flight[K, V]) {
 	f.token = 0
 }
 
+type lease struct {
+	name  string
+	token uint64
+}
+
 // keepLeases extends leases at half time while a load runs and its time is not
 // up, and returns what ends that.
 func (c *Cache[K, V]) keepLeases(w *work, fs ...*flight[K, V]) (stop func()) {
-	var fills []Fill
+	var held []lease
 	for _, f := range fs {
 		if f.token == 0 {
 			continue
 		}
-		if fills == nil {
-			fills = make([]Fill, 0, len(fs))
+		if held == nil {
+			held = make([]lease, 0, len(fs))
 		}
-		fills = append(fills, Fill{Key: f.name, Token: f.token, TTL: leaseLife})
+		held = append(held, lease{f.name, f.token})
 	}
-	if len(fills) == 0 {
+	if len(held) == 0 {
 		return func() {}
 	}
 	k := &keeper{extend: func() bool {
 		if w.ctx.Err() != nil {
 			return false
+		}
+		fills := make([]Fill, len(held)) // most loads are over before
+		for i, l := range held {
+			fills[i] = Fill{Key: l.name, Token: l.token, TTL: leaseLife}
 		}
 		_, _ = c.remotePut(w.ctx, fills) // who was refused has lost the lease, and will see when it fills
 		return true

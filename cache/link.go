@@ -178,7 +178,7 @@ func (c *Cache[K, V]) afterGap(told bool) {
 func (c *Cache[K, V]) resync() {
 	for delay := relinkMin; ; delay = min(2*delay, relinkMax) {
 		if !c.health.down.Load() {
-			_, _ = c.generations(c.life, nil) // what it says is learned there
+			_, _ = c.generations(span{ctx: c.life}, nil) // what it says is learned there
 		}
 		if c.stamps.isComplete() {
 			c.syncing.Store(false)

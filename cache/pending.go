@@ -175,7 +175,7 @@ func (c *Cache[K, V]) mender() {
 			delay = mendMin
 		}
 		if err == nil && c.cfg.Remote != nil && c.health.down.Load() {
-			_, err = c.generations(c.life, nil)
+			_, err = c.generations(span{ctx: c.life}, nil)
 		}
 		if err != nil {
 			continue

@@ -8,7 +8,7 @@ import (
 
 // flyRemote takes flights to the Remote, and those that must load to the source.
 func (c *Cache[K, V]) flyRemote(fs []*flight[K, V]) {
-	ready, held := c.ask(fs[0].work.ctx, fs)
+	ready, held := c.ask(span{ctx: fs[0].work.ctx}, fs)
 	c.loadThese(c.poll(ready, held))
 }
 
@@ -17,11 +17,13 @@ func (c *Cache[K, V]) flyRemote(fs []*flight[K, V]) {
 // itself. The read ends with the caller's ctx, and is made again for others who
 // wait. done is called when the goroutine that c.works counts would have ended.
 func (c *Cache[K, V]) flyHere(ctx context.Context, fs []*flight[K, V], done func()) {
-	read, end := c.readContext(ctx, fs[0].work.ctx)
+	read := span{ctx: fs[0].work.ctx}
+	if ctx.Done() != nil {
+		read.caller = ctx
+	}
 	var ready, held []*flight[K, V]
 	goesOn := false
 	defer func() {
-		end()
 		if !goesOn {
 			done()
 		}
@@ -35,22 +37,6 @@ func (c *Cache[K, V]) flyHere(ctx context.Context, fs []*flight[K, V], done func
 		defer done()
 		c.flyAll(slices.Concat(ready, held), func([]*flight[K, V]) { c.loadThese(c.poll(ready, held)) })
 	}()
-}
-
-// readContext ends with the work's or the caller's. The caller's deadline is
-// passed on, since that is all that some clients look at.
-func (c *Cache[K, V]) readContext(ctx, work context.Context) (read context.Context, end func()) {
-	if ctx.Done() == nil {
-		return work, func() {}
-	}
-	var cancel context.CancelFunc
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < c.cfg.RemoteTimeout {
-		read, cancel = context.WithDeadline(work, deadline)
-	} else {
-		read, cancel = context.WithCancel(work)
-	}
-	stop := context.AfterFunc(ctx, cancel)
-	return read, func() { stop(); cancel() }
 }
 
 // loadThese loads flights that the Remote has let through. One goroutine runs
@@ -85,7 +71,7 @@ func (c *Cache[K, V]) poll(ready, held []*flight[K, V]) []*flight[K, V] {
 			}
 			return nil
 		}
-		ready, held = c.ask(w.ctx, held)
+		ready, held = c.ask(span{ctx: w.ctx}, held)
 	}
 	return ready
 }
@@ -121,8 +107,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // ask is one read of the Remote. It ends the flights that have an answer and
 // returns those that may load, and those to ask about again: somebody else holds
-// their lease, or ctx has ended before their work's.
-func (c *Cache[K, V]) ask(ctx context.Context, fs []*flight[K, V]) (ready, held []*flight[K, V]) {
+// their lease, or the span has ended before their work.
+func (c *Cache[K, V]) ask(s span, fs []*flight[K, V]) (ready, held []*flight[K, V]) {
 	fs, ready = c.passPending(fs)
 	for len(fs) > 0 {
 		queries := make([]Query, len(fs))
@@ -130,16 +116,16 @@ func (c *Cache[K, V]) ask(ctx context.Context, fs []*flight[K, V]) (ready, held 
 			queries[i] = c.query(f)
 		}
 		read := c.clock.now()
-		records, err := c.remoteGet(ctx, queries, c.leases(fs[0]))
+		records, err := c.remoteGet(s, queries, c.leases(fs[0]))
 		if err != nil {
-			return c.unanswered(ctx, fs, err, ready, held)
+			return c.unanswered(s, fs, err, ready, held)
 		}
 		found := make([]found[V], len(fs))
 		for i, f := range fs {
-			found[i] = c.open(f, queries[i], records[i])
+			found[i] = c.open(f, queries[i], &records[i])
 		}
-		if err := c.judgeFound(ctx, fs, found); err != nil {
-			return c.unanswered(ctx, fs, err, ready, held)
+		if err := c.judgeFound(s, fs, found); err != nil {
+			return c.unanswered(s, fs, err, ready, held)
 		}
 		var again []*flight[K, V]
 		for i, f := range fs {
@@ -159,8 +145,8 @@ func (c *Cache[K, V]) ask(ctx context.Context, fs []*flight[K, V]) (ready, held 
 }
 
 // unanswered is what ask returns when it gets no answer about fs.
-func (c *Cache[K, V]) unanswered(ctx context.Context, fs []*flight[K, V], err error, ready, held []*flight[K, V]) (load, again []*flight[K, V]) {
-	if over(ctx) && fs[0].work.ctx.Err() == nil {
+func (c *Cache[K, V]) unanswered(s span, fs []*flight[K, V], err error, ready, held []*flight[K, V]) (load, again []*flight[K, V]) {
+	if s.over() && fs[0].work.ctx.Err() == nil {
 		return ready, append(held, fs...)
 	}
 	return append(ready, c.withoutRemote(fs, err)...), held
@@ -209,7 +195,7 @@ func (c *Cache[K, V]) query(f *flight[K, V]) Query {
 
 // found is a record that was read.
 type found[V any] struct {
-	Record
+	*Record
 	header header
 	old    *box[V] // has the value, since the versions are equal
 	data   []byte  // of the value, otherwise
@@ -218,7 +204,7 @@ type found[V any] struct {
 }
 
 // open takes a record out of its envelope.
-func (c *Cache[K, V]) open(f *flight[K, V], q Query, r Record) found[V] {
+func (c *Cache[K, V]) open(f *flight[K, V], q Query, r *Record) found[V] {
 	got := found[V]{Record: r}
 	switch {
 	case r.Version == 0:
@@ -245,7 +231,7 @@ func (c *Cache[K, V]) undecodable(f *flight[K, V], err error) {
 // judgeFound decides which records are fenced. The Remote has to be asked once
 // more about tags of records that are older than what this node knows, and while
 // the bus is not in step; then also the loads that come get to know the counter.
-func (c *Cache[K, V]) judgeFound(ctx context.Context, fs []*flight[K, V], found []found[V]) error {
+func (c *Cache[K, V]) judgeFound(s span, fs []*flight[K, V], found []found[V]) error {
 	seq := c.stamps.seq.Load()
 	var tags []string
 	ask := !c.stamps.known()
@@ -258,7 +244,7 @@ func (c *Cache[K, V]) judgeFound(ctx context.Context, fs []*flight[K, V], found 
 	stamped := map[string]uint64{}
 	clearedAt := uint64(0)
 	if ask {
-		g, err := c.generations(ctx, tags)
+		g, err := c.generations(s, tags)
 		if err != nil {
 			return err
 		}

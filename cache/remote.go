@@ -19,11 +19,35 @@ type health struct {
 
 const maxFailures = 3
 
+// span is for how long the Remote may be asked: until ctx ends, and where a caller
+// does it himself, not beyond his own.
+type span struct {
+	ctx    context.Context //nolint:containedctx // both are arguments
+	caller context.Context //nolint:containedctx // nil: none, or it never ends
+}
+
+// within makes the context of one call. One stands for both and the timeout: a
+// context per bound is three times the allocations.
+func (s span) within(timeout time.Duration) (ctx context.Context, end func()) {
+	if s.caller == nil {
+		return context.WithTimeout(s.ctx, timeout)
+	}
+	// The caller's deadline is passed on, since that is all that some clients look at.
+	if deadline, ok := s.caller.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	stop := context.AfterFunc(s.caller, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (s span) over() bool { return over(s.ctx) || s.caller != nil && over(s.caller) }
+
 // attempt makes one call within RemoteTimeout, and keeps the count of failures. A
 // caller's own cancellation is none.
-func (c *Cache[K, V]) attempt(ctx context.Context, call func(context.Context) error) error {
-	bounded, cancel := context.WithTimeout(ctx, c.cfg.RemoteTimeout)
-	defer cancel()
+func (c *Cache[K, V]) attempt(s span, call func(context.Context) error) error {
+	bounded, end := s.within(c.cfg.RemoteTimeout)
+	defer end()
 	c.stats.remoteTrips.Add(1)
 	err := call(bounded)
 	switch {
@@ -31,7 +55,7 @@ func (c *Cache[K, V]) attempt(ctx context.Context, call func(context.Context) er
 		c.health.mu.Lock()
 		c.health.failures = 0
 		c.health.mu.Unlock()
-	case !over(ctx):
+	case !s.over():
 		c.stats.remoteErrors.Add(1)
 		c.countFailure(err)
 	}
@@ -61,20 +85,20 @@ func (c *Cache[K, V]) countFailure(err error) {
 }
 
 // call is attempt unless the Remote is down.
-func (c *Cache[K, V]) call(ctx context.Context, call func(context.Context) error) error {
+func (c *Cache[K, V]) call(s span, call func(context.Context) error) error {
 	if c.health.down.Load() {
 		c.stats.remoteSkipped.Add(1)
 		return ErrRemote
 	}
-	return c.attempt(ctx, call)
+	return c.attempt(s, call)
 }
 
-func (c *Cache[K, V]) remoteGet(ctx context.Context, queries []Query, lease bool) (records []Record, err error) {
+func (c *Cache[K, V]) remoteGet(s span, queries []Query, lease bool) (records []Record, err error) {
 	life := leaseLife
 	if !lease {
 		life = 0
 	}
-	err = c.call(ctx, func(ctx context.Context) (err error) {
+	err = c.call(s, func(ctx context.Context) (err error) {
 		records, err = c.cfg.Remote.Get(ctx, queries, life)
 		return short("Get", len(records), len(queries), err)
 	})
@@ -82,7 +106,7 @@ func (c *Cache[K, V]) remoteGet(ctx context.Context, queries []Query, lease bool
 }
 
 func (c *Cache[K, V]) remotePut(ctx context.Context, fills []Fill) (stored []bool, err error) {
-	err = c.call(ctx, func(ctx context.Context) (err error) {
+	err = c.call(span{ctx: ctx}, func(ctx context.Context) (err error) {
 		stored, err = c.cfg.Remote.Put(ctx, fills)
 		return short("Put", len(stored), len(fills), err)
 	})
@@ -90,9 +114,9 @@ func (c *Cache[K, V]) remotePut(ctx context.Context, fills []Fill) (stored []boo
 }
 
 // generations asks for stamps, and learns from the answer.
-func (c *Cache[K, V]) generations(ctx context.Context, tags []string) (g Generations, err error) {
+func (c *Cache[K, V]) generations(s span, tags []string) (g Generations, err error) {
 	asked := c.stamps.seq.Load()
-	err = c.attempt(ctx, func(ctx context.Context) (err error) {
+	err = c.attempt(s, func(ctx context.Context) (err error) {
 		g, err = c.cfg.Remote.Generations(ctx, tags)
 		return short("Generations", len(g.Tags), len(tags), err)
 	})
@@ -115,7 +139,7 @@ func short(method string, got, want int, err error) error {
 func (c *Cache[K, V]) apply(ctx context.Context, m Message) (generation uint64, err error) {
 	m.Origin = c.id
 	if c.cfg.Remote != nil {
-		err := c.attempt(ctx, func(ctx context.Context) (err error) {
+		err := c.attempt(span{ctx: ctx}, func(ctx context.Context) (err error) {
 			m, err = c.cfg.Remote.Invalidate(ctx, m)
 			return err
 		})

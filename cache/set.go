@@ -91,7 +91,7 @@ func (c *Cache[K, V]) setEverywhere(ctx context.Context, w *write[K, V]) error {
 	var unreached error
 	if c.cfg.Remote != nil && !c.stamps.known() && !c.health.down.Load() {
 		// What carries an old counter is dead on arrival.
-		_, unreached = c.generations(ctx, nil)
+		_, unreached = c.generations(span{ctx: ctx}, nil)
 	}
 	defer c.announce()
 	c.beginSet(w)

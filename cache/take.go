@@ -128,8 +128,8 @@ func (c *Cache[K, V]) takeStale(f *flight[K, V], r *found[V], b *box[V]) {
 	}
 	b.meta.retry.Store(never)
 	next := &flight[K, V]{
-		key: f.key, name: f.name, load: f.load, aim: toRenew, work: f.work, epoch: f.epoch, generation: f.generation,
-		seq: f.seq, begun: f.begun, kept: true, token: f.token, done: make(chan struct{}),
+		key: f.key, name: f.name, load: f.load, aim: toRenew, work: f.work, shard: f.shard, hash: f.hash, epoch: f.epoch, generation: f.generation,
+		seq: f.seq, begun: f.begun, kept: true, token: f.token,
 	}
 	next.keepOld(b, f.outcome.weight)
 	next.work.flying.Add(1)
@@ -144,7 +144,7 @@ func (c *Cache[K, V]) takeStale(f *flight[K, V], r *found[V], b *box[V]) {
 // together with the flight that found it.
 func (c *Cache[K, V]) flyLeased(fs []*flight[K, V]) {
 	f := fs[0]
-	s, _ := c.table.lock(f.key)
+	s, _ := f.lock()
 	detached := f.detached
 	s.mu.Unlock()
 	if detached {

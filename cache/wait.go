@@ -10,7 +10,7 @@ import (
 // leave is what a waiter does whose ctx has ended. The last one cancels the load
 // and frees the slot.
 func (c *Cache[K, V]) leave(f *flight[K, V]) {
-	s, _ := c.table.lock(f.key)
+	s, _ := f.lock()
 	f.waiters--
 	last := f.waiters == 0 && !f.kept && !f.over && !f.left
 	if last {
@@ -27,7 +27,7 @@ func (c *Cache[K, V]) leave(f *flight[K, V]) {
 
 // keep lets a flight go on without the waiter, who has taken a stale value.
 func (c *Cache[K, V]) keep(f *flight[K, V]) {
-	s, _ := c.table.lock(f.key)
+	s, _ := f.lock()
 	f.kept = true
 	f.waiters--
 	s.mu.Unlock()
@@ -36,6 +36,10 @@ func (c *Cache[K, V]) keep(f *flight[K, V]) {
 // wait returns what a flight ended in. Who may take a stale value does so when
 // SoftTimeout has passed since that instant.
 func (c *Cache[K, V]) wait(ctx context.Context, f *flight[K, V], a aim, since int64) (answer[V], error) {
+	landing := f.landing()
+	if landing == nil {
+		return c.landed(f)
+	}
 	var soft <-chan time.Time
 	if c.softly(a) {
 		timer := time.NewTimer(c.cfg.Policy.SoftTimeout - c.since(since))
@@ -44,14 +48,14 @@ func (c *Cache[K, V]) wait(ctx context.Context, f *flight[K, V], a aim, since in
 	}
 	for {
 		select {
-		case <-f.done:
+		case <-landing:
 			return c.landed(f)
 		case <-ctx.Done():
 			c.leave(f)
 			return answer[V]{}, c.gaveUp(ctx, f)
 		case <-f.work.ctx.Done():
 			select {
-			case <-f.done: // that is why
+			case <-landing: // that is why
 				return c.landed(f)
 			default:
 			}
@@ -77,6 +81,19 @@ func (c *Cache[K, V]) softly(a aim) bool {
 	return c.cfg.Policy.SoftTimeout > 0 && c.cfg.Policy.StaleIfError > 0 && a == toGet
 }
 
+// landing is closed when the flight ends, and nil if it is over.
+func (f *flight[K, V]) landing() <-chan struct{} {
+	s, _ := f.lock()
+	defer s.mu.Unlock()
+	if f.over {
+		return nil
+	}
+	if f.landed == nil {
+		f.landed = make(chan struct{})
+	}
+	return f.landed
+}
+
 // landed is the result of a flight that is over.
 func (c *Cache[K, V]) landed(f *flight[K, V]) (answer[V], error) {
 	if f.panicked != nil {
@@ -86,13 +103,10 @@ func (c *Cache[K, V]) landed(f *flight[K, V]) (answer[V], error) {
 }
 
 // isOver tells whether a flight has ended.
-func isOver[K comparable, V any](f *flight[K, V]) bool {
-	select {
-	case <-f.done:
-		return true
-	default:
-		return false
-	}
+func (f *flight[K, V]) isOver() bool {
+	s, _ := f.lock()
+	defer s.mu.Unlock()
+	return f.over
 }
 
 // late is the result of a flight that has passed LoadTimeout.

@@ -14,11 +14,13 @@ func FuzzRecord(f *testing.F) {
 	header := make([]byte, headerLen)
 	f.Add(string(header), int64(0), uint64(0))
 	header[0] = 1
-	binary.BigEndian.PutUint64(header[1:], 7)
+	binary.BigEndian.PutUint64(header[33:], 7)
 	f.Add(string(header)+"data", int64(1<<50), uint64(7))
 	f.Add("short", int64(5), uint64(1))
 	f.Fuzz(func(t *testing.T, raw string, now int64, held uint64) {
-		r := decodeRecord(raw, now, held)
+		before := "of another record"
+		r, rest := decodeRecord(raw, now, held, []byte(before))
+		assert.Equal(t, before+string(r.Data), string(rest))
 		assert.Equal(t, uint64(0), r.Token, "only the script says that it has granted one")
 		if r.Version == 0 {
 			assert.True(t, r.Data == nil && r.TTL == 0 && !r.Expired, "%+v of no record", r)

@@ -1,6 +1,7 @@
 package cacheredis
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -18,14 +19,14 @@ func TestLateCopyOfAGetDoesNotBringItsTokenBack(t *testing.T) {
 	defer client.Close()
 	s, err := New(client, "late", Config{})
 	require.NoError(t, err)
-	queries, askers := []cache.Query{{Key: "a"}}, drawAskers(1)
+	queries, asker := []cache.Query{{Key: "a"}}, drawAsker()
 	get := func() uint64 {
 		c := newCall(getScript, 1, 3)
-		asks, plain := encodeQueries(queries, askers)
-		c.add("late:a", wholeMillis(time.Minute)*1000, asks, flag(plain))
+		who := binary.BigEndian.AppendUint64(nil, asker)[:5]
+		c.add("late:a", wholeMillis(time.Minute)*1000, who, encodeQueries(queries))
 		require.NoError(t, s.conn.run(t.Context(), []*call{c}))
 		records := make([]cache.Record, 1)
-		require.NoError(t, c.records(queries, askers, records))
+		require.NoError(t, c.records(queries, asker, true, records))
 		return records[0].Token
 	}
 	token := get()
@@ -36,4 +37,35 @@ func TestLateCopyOfAGetDoesNotBringItsTokenBack(t *testing.T) {
 	stored, err := s.Put(t.Context(), []cache.Fill{{Key: "a", Data: []byte("old"), Version: 1, Token: token}})
 	require.NoError(t, err)
 	assert.False(t, stored[0], "the fill was fenced")
+}
+
+// Leases that are granted together have equal headers, of which put.lua judges one
+// for all fills with the same token and lives.
+func TestFillsOfOneCallAreJudgedEachByItsOwn(t *testing.T) {
+	client := redis.NewClient(&redis.Options{Addr: engine.Redis(t).Addr()})
+	defer client.Close()
+	s, err := New(client, "own", Config{})
+	require.NoError(t, err)
+	queries := []cache.Query{{Key: "a"}, {Key: "b"}, {Key: "c"}, {Key: "d"}}
+	granted, err := s.Get(t.Context(), queries, time.Minute)
+	require.NoError(t, err)
+	_, err = s.Invalidate(t.Context(), cache.Message{Keys: []string{"d"}})
+	require.NoError(t, err)
+	fills := make([]cache.Fill, len(queries))
+	for i, q := range queries {
+		ttl := time.Duration(i+1) * time.Hour
+		fills[i] = cache.Fill{Key: q.Key, Data: []byte(q.Key), Version: uint64(i + 1), Token: granted[i].Token, TTL: ttl, Fresh: ttl}
+	}
+	fills[1].Token += 1 << timeBits // of somebody else
+	fills[1].TTL, fills[1].Fresh = fills[0].TTL, fills[0].Fresh
+	stored, err := s.Put(t.Context(), fills)
+	require.NoError(t, err)
+	assert.Equal(t, []bool{true, false, true, false}, stored)
+
+	records, err := s.Get(t.Context(), queries, 0)
+	require.NoError(t, err)
+	for i, life := range []time.Duration{time.Hour, 0, 3 * time.Hour, 0} {
+		assert.Equal(t, life, records[i].TTL.Round(time.Minute), "of %s", queries[i].Key)
+		assert.Equal(t, life > 0, records[i].Version == uint64(i+1), "of %s", queries[i].Key)
+	}
 }

@@ -3,6 +3,7 @@ package cacheredis
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/keelson-go/keelson/cache"
@@ -12,72 +13,88 @@ import (
 // server's clock, big-endian, as are all numbers; 0 is none.
 //
 //	 0  kind      1 byte: 0 only a lease, 1 a value, 2 a value that is expired
-//	 1  version   8 bytes
-//	 9  token     8 bytes: of the lease
-//	17  until     8 bytes: end of the lease
-//	25  fresh     8 bytes: from then on a lease may be granted beside the value
-//	33  end       8 bytes: of the value
+//	 1  token     8 bytes: of the lease
+//	 9  until     8 bytes: end of the lease
+//	17  fresh     8 bytes: from then on a lease may be granted beside the value
+//	25  end       8 bytes: of the value
+//	33  version   8 bytes
 //	41  data
+//
+// What a script computes comes first and what it is given last: it puts the same
+// bytes before all fills that live equally long.
 //
 // The end stands here although Redis has an expiry per key, since a lease may
 // outlive the value beside it: the expiry is the later of the two, rounded up,
 // and only collects what is dead.
 const (
-	headerLen = 41
+	headerLen  = 41
+	versionLen = 8
 
 	kindLease   = 0
 	kindExpired = 2
 )
 
-// decodeRecord reads what Redis has under a key. held is the version that the
-// caller has a copy of. What is no record is no value: it is overwritten by the
-// next fill.
-func decodeRecord(raw string, now int64, held uint64) (r cache.Record) {
+// decodeRecord reads what Redis has under a key, and appends its data to room,
+// which has a capacity for it. held is the version that the caller has a copy of.
+// What is no record is no value: it is overwritten by the next fill.
+func decodeRecord(raw string, now int64, held uint64, room []byte) (r cache.Record, rest []byte) {
 	if len(raw) < headerLen || raw[0] > kindExpired {
-		return r
+		return r, room
 	}
-	header := []byte(raw[:headerLen])
-	token, until := binary.BigEndian.Uint64(header[9:]), int64(binary.BigEndian.Uint64(header[17:]))
+	var header [headerLen]byte
+	copy(header[:], raw)
+	token, until := binary.BigEndian.Uint64(header[1:]), int64(binary.BigEndian.Uint64(header[9:]))
 	r.Held = token != 0 && until > now
 
-	kind, version, end := header[0], binary.BigEndian.Uint64(header[1:]), int64(binary.BigEndian.Uint64(header[33:]))
+	kind, end, version := header[0], int64(binary.BigEndian.Uint64(header[25:])), binary.BigEndian.Uint64(header[33:])
 	if kind == kindLease || version == 0 || end != 0 && end <= now {
-		return r
+		return r, room
 	}
 	r.Version, r.Expired = version, kind == kindExpired
 	if end != 0 {
 		r.TTL = duration(end - now)
 	}
 	if version != held {
-		r.Data = append(make([]byte, 0, len(raw)-headerLen), raw[headerLen:]...)
+		from := len(room)
+		room = append(room, raw[headerLen:]...)
+		r.Data = room[from:len(room):len(room)]
 	}
-	return r
+	return r, room
 }
 
-// encodeQueries is what get.lua takes beside keys. plain: who asks is all that is
-// in it.
-func encodeQueries(queries []cache.Query, askers []uint64) (b []byte, plain bool) {
-	b, plain = make([]byte, 0, 14*len(queries)+8), true
-	for i, q := range queries {
-		b = binary.BigEndian.AppendUint64(b, askers[i])[:len(b)+5]
+// encodeQueries is what get.lua takes beside keys, and empty if nobody has copies
+// or refreshes.
+func encodeQueries(queries []cache.Query) []byte {
+	plain := !slices.ContainsFunc(queries, func(q cache.Query) bool { return q.Version != 0 || q.Refresh })
+	if plain {
+		return []byte{}
+	}
+	b := make([]byte, 0, 9*len(queries))
+	for _, q := range queries {
 		b = binary.BigEndian.AppendUint64(b, q.Version)
 		b = append(b, byte(flag(q.Refresh)))
-		plain = plain && q.Version == 0 && !q.Refresh
 	}
-	return b, plain
+	return b
 }
 
-// encodeFills is what put.lua takes beside keys and data. bare: all were granted
-// where there was nothing else.
+// specLen is what put.lua takes of a fill beside key and data.
+const specLen = 24
+
+// encodeFills is what put.lua takes beside keys and data: once, if it is the same
+// for all. bare: all were granted where there was nothing else.
 func encodeFills(fills []cache.Fill) (b []byte, bare bool) {
-	b, bare = make([]byte, 0, 33*len(fills)), true
-	for _, f := range fills {
+	b, bare = make([]byte, 0, specLen), true
+	for i, f := range fills {
+		first := &fills[0]
+		if i == 1 && !slices.ContainsFunc(fills, func(f cache.Fill) bool {
+			return f.Token != first.Token || f.TTL != first.TTL || f.Fresh != first.Fresh
+		}) {
+			break
+		}
 		bare = bare && f.Token&bareLease != 0
-		b = binary.BigEndian.AppendUint64(b, f.Version)
 		b = binary.BigEndian.AppendUint64(b, f.Token&^bareLease)
 		b = binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.TTL)*1000))
 		b = binary.BigEndian.AppendUint64(b, uint64(wholeMillis(f.Fresh)*1000))
-		b = append(b, byte(flag(f.Data == nil)))
 	}
 	return b, bare
 }
@@ -99,16 +116,10 @@ func duration(micros int64) time.Duration {
 	return time.Duration(max(0, min(micros, most))) * time.Microsecond
 }
 
-// drawAskers draws who asks per query, the upper 5 bytes of a token, here and not
-// in the script: when a reply is lost and go-redis tries again, the lease is still
-// known as its own.
-func drawAskers(n int) []uint64 {
-	askers := make([]uint64, n)
-	for i := range askers {
-		askers[i] = (rand.Uint64N(1<<39-1) + 1) << timeBits
-	}
-	return askers
-}
+// drawAsker draws who asks, the upper 5 bytes of a token, here and not in the
+// script: when a reply is lost and go-redis tries again, the leases are still known
+// as its own.
+func drawAsker() uint64 { return (rand.Uint64N(1<<39-1) + 1) << timeBits }
 
 // bareLease is the bit of a token, unknown to Redis, which says that the lease was
 // granted where no value was: then the record is as short as its header.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha1"
 	_ "embed"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/keelson-go/keelson/cache"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -66,27 +68,47 @@ type call struct {
 // keysAt is where the keys are in call.args.
 const keysAt = 3
 
-// newCall makes a call with so many keys, which are added by key, and then so
-// many arguments, by arg.
+// newCall makes a call with so many keys, which are added first, and then so many
+// arguments.
 func newCall(s *script, keys, args int) *call {
 	return &call{script: s, args: append(make([]any, 0, keysAt+keys+args), "evalsha", s.sha, keys)}
 }
 
 func (c *call) add(args ...any) { c.args = append(c.args, args...) }
 
-// addKeys adds n keys with a prefix. They share one piece of memory.
-func (c *call) addKeys(prefix string, n int, key func(i int) string) {
+// addTexts adds n arguments of two parts. They share one piece of memory.
+func (c *call) addTexts(n int, parts func(i int) (string, string)) {
 	size := 0
 	for i := range n {
-		size += len(prefix) + len(key(i))
+		head, tail := parts(i)
+		size += len(head) + len(tail)
 	}
 	var all strings.Builder
 	all.Grow(size)
 	for i := range n {
 		from := all.Len()
-		all.WriteString(prefix)
-		all.WriteString(key(i))
+		head, tail := parts(i)
+		all.WriteString(head)
+		all.WriteString(tail)
 		c.add(all.String()[from:])
+	}
+}
+
+// addFills adds the version and the data of each, or nothing where there is none.
+// They share one piece of memory.
+func (c *call) addFills(fills []cache.Fill) {
+	size := 0
+	for _, f := range fills {
+		size += versionLen + len(f.Data)
+	}
+	all := make([]byte, 0, size)
+	for _, f := range fills {
+		from := len(all)
+		if f.Data != nil {
+			all = binary.BigEndian.AppendUint64(all, f.Version)
+			all = append(all, f.Data...)
+		}
+		c.add(all[from:])
 	}
 }
 
@@ -121,13 +143,20 @@ func (c *call) slice(n int) ([]any, error) {
 	return reply, nil
 }
 
-// flags is one element of a reply, a byte for each of n keys.
-func flags(v any, n int) (string, error) {
-	text, _ := v.(string)
-	if len(text) != n {
-		return "", fmt.Errorf("%w: %d flags instead of %d", errReply, len(text), n)
+// indexes calls f for each index that a script returns, which count from 1 there.
+func indexes(v any, n int, f func(i int)) error {
+	list, ok := v.([]any)
+	for _, v := range list {
+		i, _ := v.(int64)
+		if i < 1 || i > int64(n) {
+			return fmt.Errorf("%w: index %d of %d", errReply, i, n)
+		}
+		f(int(i) - 1)
 	}
-	return text, nil
+	if !ok {
+		return fmt.Errorf("%w: %v is no list of indexes", errReply, v)
+	}
+	return nil
 }
 
 // numbers is the reply as n numbers. They come as text: what Lua returns as a

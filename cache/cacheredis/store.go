@@ -2,6 +2,7 @@ package cacheredis
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
@@ -80,14 +81,13 @@ func New(client redis.UniversalClient, name string, c Config) (*Store, error) {
 
 // Get implements [cache.Remote].
 func (s *Store) Get(ctx context.Context, queries []cache.Query, lease time.Duration) ([]cache.Record, error) {
-	micros := wholeMillis(lease) * 1000
-	askers := drawAskers(len(queries))
+	asker := drawAsker()
+	micros, who := wholeMillis(lease)*1000, binary.BigEndian.AppendUint64(nil, asker)[:5]
 	calls := s.split(len(queries), func(from, to int) *call {
 		part := queries[from:to]
 		c := newCall(getScript, len(part), 3)
-		c.addKeys(s.prefix, len(part), func(i int) string { return part[i].Key })
-		asks, plain := encodeQueries(part, askers[from:to])
-		c.add(micros, asks, flag(plain))
+		c.addTexts(len(part), func(i int) (string, string) { return s.prefix, part[i].Key })
+		c.add(micros, who, encodeQueries(part))
 		return c
 	})
 	if err := s.conn.run(ctx, calls); err != nil {
@@ -96,35 +96,39 @@ func (s *Store) Get(ctx context.Context, queries []cache.Query, lease time.Durat
 	records := make([]cache.Record, len(queries))
 	for i, c := range calls {
 		from, to := s.part(i, len(queries))
-		if err := c.records(queries[from:to], askers[from:to], records[from:to]); err != nil {
+		if err := c.records(queries[from:to], asker, lease > 0, records[from:to]); err != nil {
 			return nil, err
 		}
 	}
 	return records, nil
 }
 
-// records takes the reply of get.lua apart.
-func (c *call) records(queries []cache.Query, askers []uint64, into []cache.Record) error {
-	reply, err := c.slice(2 + len(queries))
+// records takes the reply of get.lua apart. All data stand in one piece of memory.
+func (c *call) records(queries []cache.Query, asker uint64, leases bool, into []cache.Record) error {
+	n := len(queries)
+	reply, err := c.slice(n + 2)
 	if err != nil {
 		return err
 	}
-	now, _ := reply[0].(int64)
-	granted, err := flags(reply[1], len(queries))
-	if err != nil {
-		return err
+	now, _ := reply[n].(int64)
+	token := tokenOf(asker, now)
+	size := 0
+	for _, v := range reply[:n] {
+		raw, _ := v.(string)
+		size += max(0, len(raw)-headerLen)
 	}
+	room := make([]byte, 0, size)
 	for i, q := range queries {
-		raw, _ := reply[2+i].(string)
-		into[i] = decodeRecord(raw, now, q.Version)
-		if granted[i] == '1' {
-			into[i].Token, into[i].Held = tokenOf(askers[i], now), false
-			if into[i].Version == 0 {
-				into[i].Token |= bareLease
-			}
+		raw, ok := reply[i].(string)
+		if !ok && leases {
+			into[i].Token = token | bareLease
+			continue
 		}
+		into[i], room = decodeRecord(raw, now, q.Version, room)
 	}
-	return nil
+	return indexes(reply[n+1], n, func(i int) {
+		into[i].Token, into[i].Held = token, false
+	})
 }
 
 // Put implements [cache.Remote].
@@ -137,26 +141,23 @@ func (s *Store) Put(ctx context.Context, fills []cache.Fill) ([]bool, error) {
 	calls := s.split(len(fills), func(from, to int) *call {
 		part := fills[from:to]
 		c := newCall(putScript, len(part), 2+len(part))
-		c.addKeys(s.prefix, len(part), func(i int) string { return part[i].Key })
+		c.addTexts(len(part), func(i int) (string, string) { return s.prefix, part[i].Key })
 		specs, bare := encodeFills(part)
 		c.add(specs, flag(bare))
-		for _, f := range part {
-			c.add(f.Data)
-		}
+		c.addFills(part)
 		return c
 	})
 	if err := s.conn.run(ctx, calls); err != nil {
 		return nil, err
 	}
-	stored := make([]bool, 0, len(fills))
+	stored := make([]bool, len(fills))
+	for i := range stored {
+		stored[i] = true
+	}
 	for i, c := range calls {
 		from, to := s.part(i, len(fills))
-		done, err := flags(c.reply.Val(), to-from)
-		if err != nil {
+		if err := indexes(c.reply.Val(), to-from, func(i int) { stored[from+i] = false }); err != nil {
 			return nil, err
-		}
-		for _, flag := range []byte(done) {
-			stored = append(stored, flag == '1')
 		}
 	}
 	return stored, nil
@@ -173,7 +174,7 @@ func (s *Store) Invalidate(ctx context.Context, m cache.Message) (cache.Message,
 	}
 	c := newCall(invalidateScript, 2+len(here), 5+len(m.Tags))
 	c.add(s.tags, s.bus)
-	c.addKeys(s.prefix, len(here), func(i int) string { return here[i] })
+	c.addTexts(len(here), func(i int) (string, string) { return s.prefix, here[i] })
 	c.add(encodeMessage(m), flag(m.Soft), flag(m.Clear), flag(s.config.PubSub), s.config.StreamLen)
 	for _, tag := range m.Tags {
 		c.add(tag)
@@ -193,7 +194,7 @@ func (s *Store) Invalidate(ctx context.Context, m cache.Message) (cache.Message,
 func (s *Store) forget(ctx context.Context, m cache.Message) error {
 	calls := s.split(len(m.Keys), func(from, to int) *call {
 		c := newCall(forgetScript, to-from, 1)
-		c.addKeys(s.prefix, to-from, func(i int) string { return m.Keys[from+i] })
+		c.addTexts(to-from, func(i int) (string, string) { return s.prefix, m.Keys[from+i] })
 		c.add(flag(m.Soft))
 		return c
 	})

@@ -29,7 +29,7 @@ func cacheRedisRows() []row {
 		{
 			name:   "cache on Redis: hit in L2, one trip",
 			ours:   remoteHit,
-			allocs: 60,
+			allocs: 54,
 			peers: []peer{
 				{"floor: go-redis v9.23.0, one EVALSHA", evalHit, 1.2},
 				{"go-redis/cache v9.0.0", goredisHit, 0},
@@ -38,7 +38,7 @@ func cacheRedisRows() []row {
 		{
 			name:   "cache on Redis: miss, load and fill, two trips",
 			ours:   miss,
-			allocs: 120,
+			allocs: 90,
 			peers: []peer{
 				{"floor: go-redis v9.23.0, EVALSHA twice", evalTwice, 1.5},
 				{"go-redis/cache v9.0.0, Once: no lease", goredisOnce, 0},
@@ -47,7 +47,7 @@ func cacheRedisRows() []row {
 		{
 			name:   "cache on Redis: GetMany of 100, half in L2",
 			ours:   getMany,
-			allocs: 3500,
+			allocs: 1200,
 			peers: []peer{
 				{"floor: one pipeline of 100 GET, one of 50 SET", pipelines, 1.3},
 				{"floor: two scripts that claim and fill what is missing", claims, 0},

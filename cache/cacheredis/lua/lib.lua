@@ -7,12 +7,12 @@ local function int(n) return string.format('%.0f', n) end
 -- forget ends value and lease; a soft one leaves a value that is expired.
 local function forget(key, soft)
   local head = soft and redis.call('GETRANGE', key, 0, 40) or ''
-  local ends = #head == 41 and struct.unpack('>I8', head, 34) or 0
+  local ends = #head == 41 and struct.unpack('>I8', head, 26) or 0
   if #head < 41 or string.byte(head) == 0 or (ends > 0 and now >= ends) then
     redis.call('UNLINK', key)
     return
   end
-  redis.call('SETRANGE', key, 0, '\2' .. string.sub(head, 2, 9) .. NONE .. NONE)
+  redis.call('SETRANGE', key, 0, '\2' .. NONE .. NONE)
   if ends > 0 then redis.call('PEXPIREAT', key, int(math.ceil(ends / 1000))) end
 end
 

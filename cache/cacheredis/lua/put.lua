@@ -1,63 +1,66 @@
--- KEYS: records. ARGV[1]: per key the version, token, life and fresh life (8
--- bytes each, lives in microseconds, 0: without end) and the operation (1 byte:
--- 0 store, 1 extend or release). ARGV[2]: 1 if there was nothing beside the
--- leases when they were granted. Then the data of each. Returns a byte per key, 1
--- if the fill took effect.
+-- KEYS: records. ARGV[1]: token, life and fresh life (8 bytes each, lives in
+-- microseconds, 0: without end), of each key or once for all. ARGV[2]: 1 if there
+-- was nothing beside the leases when they were granted. Then per key the version
+-- and the data, or '' to extend the lease by the life, or to release it. Returns
+-- which fills took no effect.
 local call, byte, sub, field, pack = redis.call, string.byte, string.sub, struct.unpack, struct.pack
 local NONE = '\0\0\0\0\0\0\0\0'
+local keys, specs = KEYS, ARGV[1]
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local specs = ARGV[1]
 
 -- One command for all, if what it reads is short.
-local heads = ARGV[2] == '1' and #KEYS > 1 and call('MGET', unpack(KEYS))
+local heads = ARGV[2] == '1' and #keys > 1 and call('MGET', unpack(keys))
 
--- Fills that come together mostly live as long.
-local last, life, expiry, stamps
-local out = {}
+-- Fills that come together mostly were granted together, and live as long. Then
+-- the headers of their leases are equal, too.
+local spec, token, life, expiry, stamps
+local seen, held
+local refused = {}
 
-for i = 1, #KEYS do
-  local key, from, stored = KEYS[i], 33 * i - 32, '0'
-  local token, lives, fills = sub(specs, from + 8, from + 15), sub(specs, from + 16, from + 31), byte(specs, from + 32) == 0
-  if lives ~= last then
-    local fresh
-    last, life, fresh = lives, field('>I8I8', lives)
-    expiry = string.format('%.0f', math.ceil((now + life) / 1000))
-    stamps = NONE .. NONE .. pack('>I8I8', fresh > 0 and now + fresh or 0, life > 0 and now + life or 0)
+for i = 1, #keys do
+  local key, fill = keys[i], ARGV[2 + i]
+  if i == 1 or #specs > 24 then
+    local own = sub(specs, 24 * i - 23, 24 * i)
+    if own ~= spec then
+      local fresh
+      spec, token, life, fresh = own, sub(own, 1, 8), field('>I8I8', own, 9)
+      expiry = string.format('%.0f', math.ceil((now + life) / 1000))
+      stamps = '\1' .. NONE .. NONE .. pack('>I8I8', fresh > 0 and now + fresh or 0, life > 0 and now + life or 0)
+      seen, held = nil, false
+    end
   end
 
-  local head, held = '', false
+  local head = ''
   if token ~= NONE then
     head = heads and (heads[i] or '') or not heads and call('GETRANGE', key, 0, 40)
-    held = #head >= 41 and sub(head, 10, 17) == token and field('>I8', head, 18) > now
+    if head ~= seen then
+      seen, held = head, #head >= 41 and sub(head, 2, 9) == token and field('>I8', head, 10) > now
+    end
   end
 
-  if fills and (held or token == NONE) then
-    local record = '\1' .. sub(specs, from, from + 7) .. stamps .. ARGV[2 + i]
-    if life > 0 then call('SET', key, record, 'PXAT', expiry) else call('SET', key, record) end
-    stored = '1'
+  local done = held
+  if fill ~= '' and (held or token == NONE) then
+    if life > 0 then call('SET', key, stamps .. fill, 'PXAT', expiry) else call('SET', key, stamps .. fill) end
+    done = true
   elseif #head >= 41 then
-    local kind, ends = byte(head), field('>I8', head, 34)
+    local kind, ends = byte(head), field('>I8', head, 26)
     if ends > 0 and now >= ends then kind = 0 end
-    if fills then
+    if fill ~= '' then
       -- By an earlier attempt, whose reply was lost?
-      if kind == 1 and sub(head, 2, 9) == sub(specs, from, from + 7) then stored = '1' end
+      done = kind == 1 and sub(head, 34, 41) == sub(fill, 1, 8)
     elseif held and life > 0 then
-      call('SETRANGE', key, 17, pack('>I8', now + life))
+      call('SETRANGE', key, 9, pack('>I8', now + life))
       if kind == 0 or ends > 0 then
         call('PEXPIREAT', key, string.format('%.0f', math.ceil(math.max(now + life, kind ~= 0 and ends or 0) / 1000)))
       end
-      stored = '1'
+    elseif held and kind == 0 then
+      call('UNLINK', key)
     elseif held then
-      if kind == 0 then
-        call('UNLINK', key)
-      else
-        call('SETRANGE', key, 9, NONE .. NONE)
-        if ends > 0 then call('PEXPIREAT', key, string.format('%.0f', math.ceil(ends / 1000))) end
-      end
-      stored = '1'
+      call('SETRANGE', key, 1, NONE .. NONE)
+      if ends > 0 then call('PEXPIREAT', key, string.format('%.0f', math.ceil(ends / 1000))) end
     end
   end
-  out[i] = stored
+  if not done then refused[#refused + 1] = i end
 end
-return table.concat(out)
+return refused
