@@ -93,8 +93,10 @@ func (c *conn) records(ctx context.Context, h *header, query string, args ...any
 	return all, rows.Err()
 }
 
-// Records of a log, messages of a mailbox.
+// Records of a log, messages of a mailbox. Most records are plain: a parameter takes a
+// driver longer than what it stands for.
 const (
+	insertPlain  = "INSERT INTO keelson_saga_record (id, " + recordColumns + ") VALUES ($1, $2, $3, $4, '', '', '', $5, $6, $7, $8, $9)"
 	insertRecord = "INSERT INTO keelson_saga_record (id, " + recordColumns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 	insertLetter = "INSERT INTO keelson_saga_mail (id, " + recordColumns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 )
