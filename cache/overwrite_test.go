@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -117,6 +118,37 @@ func TestSetFencesTheLoadThatItSees(t *testing.T) {
 	assert.Equal(t, int64(0), s.flying.Load(), "it is detached")
 	land()
 	assert.Equal(t, 3, peek(t, c, "a"))
+}
+
+// T4: Sets go without the lock again only once the load has stored what it read, or
+// that would replace the value of a Set which came later. Who waits for that instant
+// gets in between, some rounds at least, if the flight leaves its slot first.
+func TestSetBehindALoadIsNotReplacedByIt(t *testing.T) {
+	proceed := make(chan struct{})
+	c, s, e := apart(t, Config[string, int]{Load: func(context.Context, string) (int, error) {
+		<-proceed
+		return 100, nil
+	}})
+	for round := range 1500 {
+		var set sync.WaitGroup
+		set.Go(func() {
+			b := box[int]{value: round, soon: math.MaxInt64} // it ends no earlier than what the load has stored
+			for s.flying.Load() == 0 {
+				runtime.Gosched()
+			}
+			proceed <- struct{}{}
+			for i := 1; s.flying.Load() != 0; i++ {
+				if i%1000 == 0 {
+					runtime.Gosched() // where there is one processor alone
+				}
+			}
+			assert.True(t, s.overwrite(e, &b, c.epoch.Load(), &removed[string, int]{}))
+		})
+		_, err := c.Refresh(t.Context(), "a")
+		require.NoError(t, err)
+		set.Wait()
+		require.Equal(t, round, peek(t, c, "a"))
+	}
 }
 
 // What has left the table takes no value: nobody would find it, and nobody would
