@@ -12,7 +12,8 @@ import "fmt"
 // That waits until half of maxClaims are counted, since one claim lost is nothing, and
 // a busy machine should write less, not more. So at least as many processes as the
 // other half may lose a saga to each other for ever. What is remembered lives in the
-// process: of one that a call has ended, nothing is left.
+// process: of one that a call has ended, nothing is left. So a call that ends processes
+// escapes only if each of them has lost the saga before, and outlived that.
 
 // maxOutlived sagas are remembered. Beyond that any one is forgotten, and its claims
 // count.

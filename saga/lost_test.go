@@ -101,9 +101,9 @@ func TestOwnSagaIsAsItsStartLeftIt(t *testing.T) {
 	}
 }
 
-// Only a saga that still belongs to a claim is run as one whose answer was lost: since it
-// was listed it may have been given up, and be another's.
-func TestUnheardSagaIsAsItsClaimLeftIt(t *testing.T) {
+// Only a saga that still belongs to a claim is run: since it was claimed, or listed, it may
+// have been given up, and be another's.
+func TestSagaIsHeldAsItsClaimLeftIt(t *testing.T) {
 	r := &run{owner: "me", claim: 3}
 	assert.True(t, r.holds(Summary{Owner: "me", Epoch: 3, Seq: 7}))
 	assert.False(t, r.holds(Summary{Owner: "you", Epoch: 4, Seq: 7}), "another's")

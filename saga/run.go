@@ -58,7 +58,11 @@ func (r *run) load() {
 		r.unload()
 		return
 	}
-	s.Owner = r.owner
+	if !r.holds(s) {
+		r.fence()
+		r.unload()
+		return
+	}
 	if !r.strays(s) {
 		return
 	}
@@ -82,6 +86,12 @@ func (r *run) load() {
 	r.mu.Unlock()
 	r.drive()
 }
+
+// holds: the saga still belongs to the claim of this run, or to the Start that has made
+// it. To a claim that came since it may be lost although the lease lasts by the clock
+// here, which stands still while the machine sleeps; and a saga that was listed as held
+// may have been given up. Its epoch would be another's.
+func (r *run) holds(s Summary) bool { return s.Owner == r.owner && s.Epoch == max(r.claim, 1) }
 
 // read loads from the store for as long as the lease holds.
 func (r *run) read() (s Summary, log, mail []Record, err error) {

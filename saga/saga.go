@@ -89,7 +89,7 @@ func (s *Saga[S]) start(ctx context.Context, r *run) (fresh bool, err error) {
 	if ctx.Err() != nil { // nothing was asked: there is nothing to look for
 		return false, fmt.Errorf("saga: start of %s: %w", r.id, context.Cause(ctx))
 	}
-	if r.server = s.c.serving(); r.server != nil && r.server.add(r, true) {
+	if r.server = s.c.serving(); r.server != nil && r.server.add(r) {
 		return s.startHere(ctx, r)
 	}
 	v, err := s.c.create(ctx, &r.pending)

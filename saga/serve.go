@@ -37,6 +37,7 @@ type server struct {
 	sought time.Time           // when absent was last asked for
 
 	unheard bool // a poll has failed: it may have claimed sagas all the same
+	missed  bool // it was the last one; of the loop alone
 
 	looking, seeking, hearing, purging atomic.Bool // beside the loop, which has a lease to renew
 
@@ -106,6 +107,9 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 	s.mu.Lock()
 	owner, room := s.owner, s.cfg.MaxRunning-len(s.runs)-len(s.lost)
 	s.mu.Unlock()
+	if s.missed {
+		room = 0 // for what the failed poll has claimed
+	}
 	limit, cancel := context.WithTimeout(ctx, s.cfg.Lease)
 	defer cancel()
 	work, err := s.guard.poll(limit, Lease{Owner: owner, For: s.cfg.Lease, Limit: max(room, 0), Can: s.can()})
@@ -119,7 +123,10 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 		s.fail(fmt.Errorf("saga: poll: %w", err))
 		return s.cfg.Poll
 	case err != nil:
-		s.missHearing(owner)
+		if room > 0 {
+			s.missed = true
+			s.missHearing(owner)
+		}
 		s.cfg.Logger.Warn("saga: poll failed", "err", err)
 		return s.cfg.Poll / 4
 	}
@@ -133,6 +140,8 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 	if !renewed {
 		return 0 // the lease ran out while the store thought about it
 	}
+	missed := s.missed
+	s.missed = false
 	for _, id := range work.Mail {
 		s.mail(id)
 	}
@@ -142,6 +151,9 @@ func (s *server) look(ctx context.Context) (next time.Duration) {
 	s.mu.Lock()
 	s.crowded = len(work.Claimed) >= room
 	s.mu.Unlock()
+	if missed {
+		return s.cfg.Poll / 4
+	}
 	if work.Next >= 0 && len(work.Claimed) < room {
 		return min(s.cfg.Poll, work.Next)
 	}
@@ -202,7 +214,7 @@ func (s *server) incarnate() {
 	if s.endWrites != nil {
 		s.endWrites(ErrFenced)
 	}
-	s.owner = s.newOwner()
+	s.owner, s.until = s.newOwner(), time.Time{}
 	s.lost, s.absent, s.unheard = map[string]*missing{}, map[string]*missing{}, false
 	s.writing, s.endWrites = context.WithCancelCause(s.base)
 	if s.watch != nil {
@@ -237,22 +249,30 @@ func (s *server) fail(err error) {
 func (s *server) adopt(summary Summary, owner string) {
 	r := &run{server: s, id: summary.ID, owner: owner, claim: summary.Epoch}
 	r.furnish()
-	if s.add(r, false) {
+	switch {
+	case s.add(r):
 		s.wg.Go(r.load)
-		return
+	case s.find(r.id) == nil:
+		r.outlive()
 	}
-	r.outlive()
 }
 
-// add registers a run, unless its owner is gone, a drain has begun, or, for a saga
-// that is not claimed yet, there is no place.
-func (s *server) add(r *run, ifRoom bool) bool {
+// add registers a run, unless its owner is gone, a drain has begun, its claim is run
+// here already, or, for a saga that is not claimed yet, there is no place.
+func (s *server) add(r *run) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.owner == "" {
 		r.owner = s.owner
 	}
-	if s.owner != r.owner || s.draining || ifRoom && (len(s.runs)+len(s.lost) >= s.cfg.MaxRunning || s.runs[r.id] != nil || s.until.IsZero()) {
+	if s.owner != r.owner || s.draining {
+		return false
+	}
+	old := s.runs[r.id]
+	if r.claim == 0 && (old != nil || len(s.runs)+len(s.lost) >= s.cfg.MaxRunning || s.until.IsZero()) {
+		return false
+	}
+	if old != nil && old.claim >= r.claim {
 		return false
 	}
 	s.enter(r)

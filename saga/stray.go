@@ -14,6 +14,9 @@ import (
 func (r *run) abandon(f *flight) {
 	r.Coordinator.mu.Lock()
 	defer r.Coordinator.mu.Unlock()
+	if f.stray {
+		return // it comes home once
+	}
 	f.stray = true
 	r.Coordinator.strays[r.id] = append(r.Coordinator.strays[r.id], f)
 }

@@ -160,18 +160,18 @@ func (c *conn) extend(ctx context.Context, w *saga.Write, v *saga.Verdict) (ok b
 
 // goesOn: a step of the saga is done, and the next one begins.
 func goesOn(w *saga.Write) bool {
-	return len(w.Records) > 0 && w.Read == 0 && !w.Release && !w.Summary.State.Ended() && w.Summary.State != saga.Stuck
+	return len(w.Records) > 0 && w.Read == 0 && !w.Release && !w.Summary.State.Ended()
 }
 
 // advance is extend for a saga that goes on, is held, and never got a message, as most
 // are. It says so in its condition, so that it sets no column that an index is on, and
 // returns no row, which takes SQLite and database/sql as long again. Of other sagas it
-// changes none.
+// changes none. Who is held is not due: its wake_at is null.
 func (c *conn) advance(ctx context.Context, w *saga.Write) (ok bool, err error) {
 	sum := &w.Summary
 	_, exact := canNames(sum)
 	n, err := c.exec(ctx, "UPDATE keelson_saga SET claims = 0, state = $1, step = $2, attempt = $3, code = $4, cause = $5, pivoted = $6, updated = $7, seq = $8"+
-		" WHERE id = $9 AND epoch = $10 AND seq = $11 AND can_exact = $12 AND mail = 0 AND owner IS NOT NULL AND wake_at IS NULL AND ended IS NULL",
+		" WHERE id = $9 AND epoch = $10 AND seq = $11 AND can_exact = $12 AND mail = 0 AND owner IS NOT NULL AND ended IS NULL",
 		int(sum.State), text(sum.Step), sum.Attempt, text(sum.Code), text(sum.Cause), sum.Pivoted, c.now, int64(w.Records[len(w.Records)-1].Seq),
 		sum.ID, int64(sum.Epoch), int64(w.Records[0].Seq)-1, exact)
 	if n == 0 || err != nil {

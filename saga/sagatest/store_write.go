@@ -130,6 +130,50 @@ func repeatedWrite(s *suite) {
 	}
 }
 
+// T31: who only goes on learns of a message from its own append.
+func appendTellsOfMessages(s *suite) {
+	s.accept(start("a"))
+	sum := s.claim("o", "a")
+	for i := range uint64(3) {
+		if v := s.accept(next(sum, "done")); v.Mail != i {
+			s.Errorf("append %d says that %d messages were posted", i, v.Mail)
+		}
+		sum.Seq++
+		s.post("a", saga.Record{Kind: "signal", Code: "go"})
+	}
+}
+
+// A newer version goes on with a saga: from its first append on the saga is its own.
+func appendMayRedefine(s *suite) {
+	s.accept(start("a"))
+	sum := s.claim("o", "a")
+	sum.Version, sum.Shape = 2, "def"
+	s.accept(next(sum, "resume"))
+	if got, _, _ := s.load("a"); got.Version != 2 || got.Shape != "def" || got.Seq != 2 || got.Owner != "o" {
+		s.Errorf("stored %+v", got)
+	}
+	s.pollLease(saga.Lease{Owner: "o"})
+	if got := s.poll("old", 10, can); len(got.Claimed) != 0 || got.Foreign != 1 {
+		s.Errorf("the old version claimed %v, foreign %d", ids(got.Claimed), got.Foreign)
+	}
+	if got := s.poll("new", 10, "order@2/def"); len(got.Claimed) != 1 {
+		s.Errorf("the new version claimed %v", ids(got.Claimed))
+	}
+}
+
+// T16: an append that does not give up a saga which nobody holds makes it due, also if
+// it slept till a message: nobody else would run it.
+func appendToParked(s *suite) {
+	s.accept(start("a"))
+	sum := s.claim("o", "a")
+	s.accept(released(next(sum, "stuck"), saga.Stuck, -1))
+	sum.Seq++
+	s.accept(next(sum, "resolve"))
+	if got := s.poll("heir", 10, can); len(got.Claimed) != 1 || got.Claimed[0].Seq != 3 {
+		s.Errorf("claimed %+v", got.Claimed)
+	}
+}
+
 func appendNeverCreates(s *suite) {
 	w := next(saga.Summary{ID: "a", Name: "order", Version: 1, Epoch: 1, State: saga.Running}, "done")
 	s.refused(w, saga.ErrNotFound)

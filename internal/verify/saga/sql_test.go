@@ -89,6 +89,27 @@ func TestSQLiteWritesAtFull(t *testing.T) {
 	require.ErrorContains(t, sagasql.StartTx(ctx, tx, store, s, "b", order{}), "synchronous=1")
 }
 
+// A saga that had ended and goes on has not ended any more, whoever reads the table.
+func TestGoingOnTakesTheEndBack(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sql.DB) {
+		ctx, store := t.Context(), openSQL(t, db, sagasql.Config{})
+		require.NoError(t, register(t, store).Start(ctx, "a", order{}))
+		for i, state := range []saga.State{saga.Completed, saga.Compensating} {
+			work, err := store.Poll(ctx, saga.Lease{Owner: "o", For: time.Minute, Only: "a"})
+			require.NoError(t, err)
+			sum := work.Claimed[0]
+			sum.State = state
+			rec := saga.Record{Kind: "test", Seq: sum.Seq + 1, Epoch: sum.Epoch, State: state}
+			v, err := store.Commit(ctx, []saga.Write{{Summary: sum, Records: []saga.Record{rec}, Release: state.Ended()}})
+			require.NoError(t, err)
+			require.NoError(t, v[0].Err)
+			var ended sql.NullInt64
+			require.NoError(t, db.QueryRowContext(ctx, "SELECT ended FROM keelson_saga WHERE id = 'a'").Scan(&ended))
+			assert.Equal(t, i == 0, ended.Valid, state.String())
+		}
+	})
+}
+
 // T37: what no text of Postgres can hold blocks neither its saga nor its batch.
 func TestNulAndBrokenText(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sql.DB) {
