@@ -104,7 +104,9 @@ func (c *Cache[K, V]) beginRound(ctx context.Context, keys []K) *round[K, V] {
 			rooms = make([]flight[K, V], min(together, len(keys)-i))
 		}
 		joined, begun := c.claim(ctx, key, c.name(key), toGet, r.work, &rooms[0])
-		rooms = rooms[1:]
+		if joined == nil { // or it is as empty as before
+			rooms = rooms[1:]
+		}
 		wait := waiting[K, V]{key: key, flight: joined}
 		switch {
 		case begun != nil:

@@ -53,6 +53,10 @@ type flight[K comparable, V any] struct {
 	told, stale atomic.Bool
 	trouble     atomic.Pointer[error]
 
+	// leg counts the goroutines that have run it, one after the other: one that
+	// ends early must not end what it has handed on.
+	leg atomic.Int32
+
 	// Of the goroutine that runs it.
 	token   uint64 // of its lease
 	insist  uint64 // version of a dead record that must be replaced
@@ -208,11 +212,11 @@ func (c *Cache[K, V]) fly(f *flight[K, V]) {
 	done := false
 	defer func() {
 		if !done {
-			if waited := c.awaited(f); waited {
-				c.abort(recover(), f)
+			if waited := c.awaited(0, f); waited {
+				c.abort(recover(), 0, f)
 				return
 			}
-			c.abort(nil, f)
+			c.abort(nil, 0, f)
 		}
 	}()
 	if c.cfg.Remote == nil {
@@ -225,14 +229,14 @@ func (c *Cache[K, V]) fly(f *flight[K, V]) {
 
 // flyAll is fly for flights that share a work.
 func (c *Cache[K, V]) flyAll(fs []*flight[K, V], run func([]*flight[K, V])) {
-	done := false
+	done, leg := false, fs[0].leg.Load()
 	defer func() {
 		if !done {
-			if waited := c.awaited(fs...); waited {
-				c.abort(recover(), fs...)
+			if waited := c.awaited(leg, fs...); waited {
+				c.abort(recover(), leg, fs...)
 				return
 			}
-			c.abort(nil, fs...)
+			c.abort(nil, leg, fs...)
 		}
 	}()
 	run(fs)
@@ -241,10 +245,10 @@ func (c *Cache[K, V]) flyAll(fs []*flight[K, V], run func([]*flight[K, V])) {
 
 // awaited tells whether somebody waits for one of fs. If nobody does, a panic is
 // not recovered.
-func (c *Cache[K, V]) awaited(fs ...*flight[K, V]) bool {
+func (c *Cache[K, V]) awaited(leg int32, fs ...*flight[K, V]) bool {
 	for _, f := range fs {
 		s, _ := f.lock()
-		waited := !f.over && f.waiters > 0
+		waited := !f.over && f.waiters > 0 && f.leg.Load() == leg
 		s.mu.Unlock()
 		if waited {
 			return true
@@ -254,13 +258,13 @@ func (c *Cache[K, V]) awaited(fs ...*flight[K, V]) bool {
 }
 
 // abort ends what is left of fs after a panic, or after a Goexit if that is nil.
-func (c *Cache[K, V]) abort(panicked any, fs ...*flight[K, V]) {
+func (c *Cache[K, V]) abort(panicked any, leg int32, fs ...*flight[K, V]) {
 	var p *PanicError
 	if panicked != nil {
 		p = &PanicError{Value: panicked, Stack: debug.Stack()}
 	}
 	for _, f := range fs {
-		if f.isOver() {
+		if f.leg.Load() != leg || f.isOver() {
 			continue
 		}
 		f.panicked = p

@@ -1,6 +1,9 @@
 package cache_test
 
 import (
+	"context"
+	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -212,5 +215,29 @@ func TestInvalidateTagsFencesARunningLoadOfNothing(t *testing.T) {
 		release()
 		assert.True(t, (<-waiting).err == cache.ErrNotFound)
 		assert.Equal(t, "1", (<-later).value)
+	})
+}
+
+// A loader that exits takes along the goroutine that has handed on the keys whose
+// leases others hold, and not those keys.
+func TestGoexitDoesNotEndKeysThatWaitForALease(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := cachetest.NewCluster(1)
+		c, _ := node(t, cluster, config{Load: func(context.Context, string) (string, error) {
+			time.Sleep(20 * time.Millisecond)
+			runtime.Goexit()
+			return "", nil
+		}})
+		other, _ := node(t, cluster, config{Load: func(context.Context, string) (string, error) {
+			time.Sleep(100 * time.Millisecond)
+			return "loaded", nil
+		}})
+		held := async(t.Context(), other, "b")
+		time.Sleep(time.Millisecond)
+		values, err := c.GetMany(t.Context(), []string{"a", "b"})
+		_, ok := errors.AsType[*cache.LoadError](err)
+		assert.True(t, ok, "of the key whose loader has exited: %v", err)
+		assert.Equal(t, map[string]string{"b": "loaded"}, values)
+		assert.NoError(t, (<-held).err)
 	})
 }

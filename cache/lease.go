@@ -95,6 +95,7 @@ func (c *Cache[K, V]) releaseLease(f *flight[K, V]) {
 	f.token = 0
 }
 
+// lease is what a flight has to extend.
 type lease struct {
 	name  string
 	token uint64

@@ -57,6 +57,9 @@ func (c *Cache[K, V]) poll(ready, held []*flight[K, V]) []*flight[K, V] {
 	for delay := pollMin; len(held) > 0; delay = min(2*delay, pollMax) {
 		if len(ready) > 0 {
 			rest := held
+			for _, f := range rest {
+				f.leg.Add(1)
+			}
 			if !c.works.spawn(func() { c.flyAll(rest, c.flyHeld) }) {
 				c.endAll(rest, ErrClosed)
 			}
