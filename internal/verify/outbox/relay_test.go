@@ -214,7 +214,12 @@ func TestWokenRelayLeavesTheNextOnesClaimAlone(t *testing.T) {
 		wake := held(first)
 		goOn := held(second)
 		close(wake)
-		assert.ErrorContains(t, (<-events).Err, "lost to another relay")
+		e := <-events
+		for e.Err == nil { // on a slow machine its lease may end before it publishes
+			assert.Equal(t, 0, e.Published)
+			e = <-events
+		}
+		assert.ErrorContains(t, e.Err, "lost to another relay")
 		assert.Equal(t, 1, count(t, db, "keelson_outbox"))
 		assert.Equal(t, 1, count(t, db, "keelson_outbox_lanes WHERE claim <> ''"))
 		close(goOn)
