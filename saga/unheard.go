@@ -22,14 +22,21 @@ func (s *server) lookForUnheard(ctx context.Context) {
 	if !wanted {
 		return
 	}
-	for h, err := range s.store.List(ctx, Filter{States: unfinished}) {
-		switch {
-		case err != nil:
+	heard := false
+	defer func() {
+		if !heard { // an error, or a panic of the store
 			s.missHearing(owner)
-		case h.Owner == owner && h.Epoch > 1 && s.find(h.ID) == nil:
+		}
+	}()
+	for h, err := range s.store.List(ctx, Filter{States: unfinished}) {
+		if err != nil {
+			return
+		}
+		if h.Owner == owner && h.Epoch > 1 && s.find(h.ID) == nil {
 			s.adopt(h, owner) // unless the poll under way, which has claimed it, is first
 		}
 	}
+	heard = true
 }
 
 // missHearing notes that the owner may hold more than it knows of.

@@ -19,11 +19,15 @@ type mumbling struct {
 	*saga.Memory
 	lose  atomic.Int32
 	looks atomic.Int32 // at all that have not ended
+	panic atomic.Int32 // so many looks do
 }
 
 func (m *mumbling) List(ctx context.Context, f saga.Filter) iter.Seq2[saga.Summary, error] {
 	if len(f.IDs) == 0 {
 		m.looks.Add(1)
+		if m.panic.Add(-1) >= 0 {
+			panic("mumbling")
+		}
 	}
 	return m.Memory.List(ctx, f)
 }
@@ -79,6 +83,26 @@ func TestLostAnswerOfAPollOrphansNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// T4: nor does it if the look at what was claimed does not end.
+func TestLookForLostAnswersIsRepeatedAfterAPanic(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, store := &world{}, &mumbling{Memory: saga.NewMemory()}
+		b := serve(t, store, saga.Config{})
+		register(t, b.c, chain(w, w.step("pay", nil)))
+		synctest.Wait()
+		outside, err := saga.New(store, saga.Config{})
+		require.NoError(t, err)
+		store.lose.Store(1)
+		store.panic.Store(1)
+		elsewhere := register(t, outside, chain(w, w.step("pay", nil)))
+		require.NoError(t, elsewhere.Start(t.Context(), "1", state{}))
+		_, err = elsewhere.Wait(within(t, time.Hour), "1")
+		require.NoError(t, err)
+		assert.Equal(t, "pay", w.trace())
+		assert.Equal(t, int32(2), store.looks.Load())
+	})
 }
 
 // T4: polls that fail one after the other claim what one may, not as many each. Full of
