@@ -238,11 +238,14 @@ func raceSaves(c checkpoints) {
 
 func noLostIncrement(c checkpoints) {
 	const each = 10
-	var wg sync.WaitGroup
+	var wg, loaded sync.WaitGroup
+	loaded.Add(racers)
 	for range racers {
 		wg.Go(func() {
+			meet := sync.OnceFunc(func() { loaded.Done(); loaded.Wait() })
 			for n := 0; n < each; {
 				old, err := c.LoadCheckpoint(c.ctx, "a")
+				meet() // all have the same one to begin with
 				if err != nil {
 					c.Errorf("LoadCheckpoint: %v", err)
 					return
