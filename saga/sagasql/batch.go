@@ -3,6 +3,7 @@ package sagasql
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 // batchStatement is a whole commit on Postgres, one round trip and one transaction. After
 // a deadlock with another process it is sent again. Columns travel as the text of arrays,
 // and so do the answers, which needs no driver's own types.
-const batchStatement = `SELECT at, coalesce(refused, '{}')::text, coalesce(posted, '{}')::text, coalesce(mails, '{}')::text FROM keelson_saga_commit(
+const batchStatement = `SELECT at, refused::text, posted::text, mails::text FROM keelson_saga_commit(
 	$1::text::text[], $2::text::text[], $3::text::integer[], $4::text::text[], $5::text::integer[], $6::text::text[], $7::text::text[],
 	$8::text::boolean[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::bigint[], $13::text::boolean[], $14::text::bigint[],
 	$15::text::text[], $16::text::text[], $17::text::integer[], $18::text::text[], $19::text::text[], $20::text::text[], $21::text::text[],
@@ -24,7 +25,8 @@ const batchStatement = `SELECT at, coalesce(refused, '{}')::text, coalesce(poste
 	$32::text::integer[], $33::text::bigint[], $34::text::text[], $35::text::text[], $36::text::text[], $37::text::text[], $38::text::text[],
 	$39::text::integer[], $40::text::bigint[], $41::text::integer[], $42::text::text[])`
 
-// encodeBatch returns the statement's parameters: updates, new sagas, records.
+// encodeBatch returns the statement's parameters: updates, new sagas, records. The order
+// has updates before new sagas; records name their write by its place in it, from 1.
 func encodeBatch(writes []saga.Write, order []int) (args []any) {
 	var updates [14]array
 	var created [17]array
@@ -104,12 +106,13 @@ func (a array) String() string {
 }
 
 // commitBatch sends the writes in one statement and fills in the verdicts of those
-// that it accepted. It returns the others, which have to be looked up.
+// that it accepted. It returns the others, which have to be looked up, in the order in
+// which the statement takes rows.
 func (s *Store) commitBatch(ctx context.Context, writes []saga.Write, order []int, verdicts []saga.Verdict) (rest []int, err error) {
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(created(&writes[a]), created(&writes[b])) })
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(creates(&writes[a]), creates(&writes[b])) })
 	args := encodeBatch(writes, order)
 	var at int64
-	var refused, posted, mails string
+	var refused, posted, mails numbers
 	for range 10 {
 		err = s.db.QueryRowContext(ctx, s.batch, args...).Scan(&at, &refused, &posted, &mails)
 		if !sqldb.SerialFailure(err) || ctx.Err() != nil {
@@ -122,33 +125,45 @@ func (s *Store) commitBatch(ctx context.Context, writes []saga.Write, order []in
 	for _, i := range order {
 		verdicts[i].At = timeOf(at)
 	}
-	counts := numbers(mails)
-	for k, n := range numbers(posted) {
-		verdicts[order[n-1]].Mail = counts[k]
+	for k, n := range posted {
+		verdicts[order[n-1]].Mail = mails[k]
 	}
-	for _, n := range numbers(refused) {
+	for _, n := range refused {
 		rest = append(rest, order[n-1])
 	}
-	slices.SortFunc(rest, func(a, b int) int { return cmp.Compare(writes[a].Summary.ID, writes[b].Summary.ID) })
 	return rest, nil
 }
 
-// created is 1 for a new saga, which is numbered behind those that are there.
-func created(w *saga.Write) int {
+// creates is 1 for a new saga, which is numbered behind those that are there.
+func creates(w *saga.Write) int {
 	if w.Summary.Epoch == 0 {
 		return 1
 	}
 	return 0
 }
 
-// numbers reads an array of Postgres, such as {1,2}.
-func numbers(text string) (ns []uint64) {
-	for part := range strings.SplitSeq(strings.Trim(text, "{}"), ",") {
-		if n, err := strconv.ParseUint(part, 10, 64); err == nil {
-			ns = append(ns, n)
-		}
+// numbers is an array of Postgres, such as {1,2}.
+type numbers []uint64
+
+// Scan implements [sql.Scanner]. What it cannot read is an error: a write that is missing
+// among the refused ones would count as stored.
+func (ns *numbers) Scan(src any) error {
+	var text sql.NullString
+	if err := text.Scan(src); err != nil {
+		return err
 	}
-	return ns
+	*ns = nil
+	if text.String == "{}" {
+		return nil
+	}
+	for part := range strings.SplitSeq(strings.Trim(text.String, "{}"), ",") {
+		n, err := strconv.ParseUint(part, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is no array of numbers: %w", text.String, err)
+		}
+		*ns = append(*ns, n)
+	}
+	return nil
 }
 
 // byID is the order in which rows are taken, so that two commits do not wait for

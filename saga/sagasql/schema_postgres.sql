@@ -74,11 +74,12 @@ CREATE TABLE keelson_saga_owner (
 );
 
 -- keelson_saga_commit is a whole commit: headers are updated where epoch and seq fit and
--- the definition is the same; new ones are inserted; and the records of those that were
--- accepted follow. It returns the clock, the numbers of the writes that were refused, and
--- those of sagas that have got messages, with how many. Writes are numbered from 1, the
--- updates before the new ones; both are in the order of ids, so that two commits take rows
--- in one order. Records name their write by its number.
+-- the definition is the same; those whose id is free are inserted; and the records of these
+-- writes follow. It returns the clock; the numbers of the writes that it refused; and the
+-- numbers of the updates whose sagas have ever got messages, with how many (posted, mails).
+-- Writes are numbered from 1, updates before new sagas, both in the order of ids, so that
+-- two commits take rows in one order. No id occurs twice. Records name their write by its
+-- number.
 --
 -- The server keeps the plan of a session. Made while the tables are small, it would read
 -- them whole, for each commit, when they have grown. The settings leave it nothing but to
@@ -100,16 +101,17 @@ AS $$
 DECLARE
     now_ bigint := extract(epoch FROM clock_timestamp()) * 1000000;
     updates integer := cardinality(ids);
-    writes integer := updates + cardinality(new_ids);
+    creates integer := cardinality(new_ids);
     all_ids text[] := ids || new_ids;
-    accepted integer[] := '{}';
-    reads_mail boolean := false;
     live text[];
+    changed integer[];
     made text[];
-    whole boolean;
 BEGIN
     at := now_;
-    IF updates < writes THEN
+    refused := '{}';
+    posted := '{}';
+    mails := '{}';
+    IF creates > 0 THEN
         -- Locked, lest an owner be reaped between this look and the commit; and before the
         -- sagas, as a poll does.
         live := ARRAY(SELECT o.owner FROM keelson_saga_owner o WHERE o.dead = 0 AND o.owner = ANY (owners) FOR SHARE);
@@ -130,14 +132,17 @@ BEGIN
             WHERE s.id = ANY (ARRAY[w.id]) AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1) AND s.can_exact = w.can_exact
             RETURNING w.n, s.mail, w.read
         )
-        SELECT coalesce(array_agg(up.n), '{}'), array_agg(up.n) FILTER (WHERE up.mail > 0), array_agg(up.mail) FILTER (WHERE up.mail > 0), coalesce(bool_or(up.read > 0), false)
-        FROM up INTO accepted, posted, mails, reads_mail;
-        IF reads_mail THEN
+        SELECT coalesce(array_agg(up.n), '{}'), coalesce(array_agg(up.n) FILTER (WHERE up.mail > 0), '{}'), coalesce(array_agg(up.mail) FILTER (WHERE up.mail > 0), '{}')
+        FROM up INTO changed, posted, mails;
+        IF cardinality(changed) < updates THEN
+            refused := ARRAY(SELECT n FROM generate_series(1, updates) AS n WHERE n <> ALL (changed));
+        END IF;
+        IF 0 < ANY (reads) THEN
             DELETE FROM keelson_saga_mail m USING unnest(ids, reads) WITH ORDINALITY AS w (id, read, n)
-            WHERE w.read > 0 AND w.n = ANY (accepted) AND m.id = ANY (ARRAY[w.id]) AND m.seq <= w.read AND m.key = '';
+            WHERE w.read > 0 AND w.n <> ALL (refused) AND m.id = ANY (ARRAY[w.id]) AND m.seq <= w.read AND m.key = '';
         END IF;
     END IF;
-    IF updates < writes THEN
+    IF creates > 0 THEN
         WITH created AS (
             INSERT INTO keelson_saga (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted,
                 owner, epoch, seq, mail, mail_read, claims, started, updated, wake_at, ended)
@@ -157,17 +162,14 @@ BEGIN
             RETURNING id
         )
         SELECT coalesce(array_agg(created.id), '{}') FROM created INTO made;
-        accepted := accepted || ARRAY(SELECT updates + w.n FROM unnest(new_ids) WITH ORDINALITY AS w (id, n)
-            WHERE cardinality(made) = cardinality(new_ids) OR w.id = ANY (made))::integer[];
-    END IF;
-    whole := cardinality(accepted) = writes;
-    IF NOT whole THEN
-        refused := ARRAY(SELECT n FROM generate_series(1, writes) AS n WHERE n <> ALL (accepted));
+        IF cardinality(made) < creates THEN
+            refused := refused || ARRAY(SELECT updates + w.n FROM unnest(new_ids) WITH ORDINALITY AS w (id, n) WHERE w.id <> ALL (made))::integer[];
+        END IF;
     END IF;
     INSERT INTO keelson_saga_record (id, seq, kind, step, code, error, key, attempt, epoch, state, at, data)
     SELECT all_ids[r.n], r.seq, r.kind, r.step, r.code, r.error, r.key, r.attempt, r.epoch, r.state, now_, r.data
     FROM unnest(of_writes, record_seqs, kinds, record_steps, record_codes, errors, keys, record_attempts, record_epochs, record_states, datas)
         AS r (n, seq, kind, step, code, error, key, attempt, epoch, state, data)
-    WHERE whole OR r.n = ANY (accepted);
+    WHERE r.n <> ALL (refused);
 END
 $$;
