@@ -3,28 +3,33 @@ package sagasql
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/keelson-go/keelson/internal/sqldb"
 	"github.com/keelson-go/keelson/saga"
 )
 
-// batchStatement is a whole commit on Postgres, one round trip and one transaction. What
-// comes back was accepted; the others are looked at one by one. After a deadlock with
-// another process it is sent again. Columns travel as the text of arrays, which needs no
-// driver's own types.
-const batchStatement = `SELECT n, mail, at FROM keelson_saga_commit(
-	$1::text::text[], $2::text::text[], $3::text::integer[], $4::text::text[], $5::text::text[], $6::text::text[],
-	$7::text::text[], $8::text::integer[], $9::text::text[], $10::text::integer[], $11::text::text[], $12::text::text[], $13::text::boolean[],
-	$14::text::text[], $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::bigint[], $19::text::boolean[], $20::text::bigint[],
-	$21::text::integer[], $22::text::bigint[], $23::text::text[], $24::text::text[], $25::text::text[], $26::text::text[], $27::text::text[],
-	$28::text::integer[], $29::text::bigint[], $30::text::integer[], $31::text::text[])`
+// batchStatement is a whole commit on Postgres, one round trip and one transaction. After
+// a deadlock with another process it is sent again. Columns travel as the text of arrays,
+// and so do the answers, which needs no driver's own types.
+const batchStatement = `SELECT at, refused::text, posted::text, mails::text FROM keelson_saga_commit(
+	$1::text::text[], $2::text::text[], $3::text::integer[], $4::text::text[], $5::text::integer[], $6::text::text[], $7::text::text[],
+	$8::text::boolean[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::bigint[], $13::text::boolean[], $14::text::bigint[],
+	$15::text::text[], $16::text::text[], $17::text::integer[], $18::text::text[], $19::text::text[], $20::text::text[], $21::text::text[],
+	$22::text::integer[], $23::text::text[], $24::text::integer[], $25::text::text[], $26::text::text[], $27::text::boolean[], $28::text::text[],
+	$29::text::bigint[], $30::text::boolean[], $31::text::bigint[],
+	$32::text::integer[], $33::text::bigint[], $34::text::text[], $35::text::text[], $36::text::text[], $37::text::text[], $38::text::text[],
+	$39::text::integer[], $40::text::bigint[], $41::text::integer[], $42::text::text[])`
 
-// encodeBatch returns the statement's parameters.
+// encodeBatch returns the statement's parameters: updates, new sagas, records. The order
+// has updates before new sagas; records name their write by its place in it, from 1.
 func encodeBatch(writes []saga.Write, order []int) (args []any) {
-	var headers [20]array
+	var updates [14]array
+	var created [17]array
 	var records [11]array
 	for n, i := range order {
 		w := &writes[i]
@@ -35,19 +40,20 @@ func encodeBatch(writes []saga.Write, order []int) (args []any) {
 			first, last = w.Records[0].Seq, r.Seq
 			addRow(records[:], n+1, r.Seq, r.Kind, r.Step, r.Code, r.Error, r.Key, r.Attempt, r.Epoch, r.State, string(r.Data))
 		}
-		anyShape, exact := canNames(sum)
-		name, shape, mark := sum.Name, sum.Shape, sum.Fingerprint
-		if sum.Epoch > 0 { // what an update leaves as it is need not travel
-			name, shape, anyShape, mark = "", "", "", ""
-		}
 		wake := int64(-1) // never
 		if w.WakeIn >= 0 {
 			wake = w.WakeIn.Microseconds()
 		}
-		addRow(headers[:], sum.ID, name, sum.Version, shape, anyShape, exact, mark, sum.State, sum.Step, sum.Attempt,
-			sum.Code, sum.Cause, sum.Pivoted, sum.Owner, sum.Epoch, last, first, w.Read, w.Release, wake)
+		anyShape, exact := canNames(sum)
+		if sum.Epoch > 0 {
+			addRow(updates[:], sum.ID, exact, sum.State, sum.Step, sum.Attempt, sum.Code, sum.Cause, sum.Pivoted, sum.Epoch, last, first, w.Read, w.Release, wake)
+		} else {
+			addRow(created[:], sum.ID, sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint,
+				sum.State, sum.Step, sum.Attempt, sum.Code, sum.Cause, sum.Pivoted, sum.Owner, last, w.Release, wake)
+		}
 	}
-	for _, all := range [][]array{headers[:], records[:]} {
+	args = make([]any, 0, len(updates)+len(created)+len(records))
+	for _, all := range [][]array{updates[:], created[:], records[:]} {
 		for _, a := range all {
 			args = append(args, a.String())
 		}
@@ -100,13 +106,15 @@ func (a array) String() string {
 }
 
 // commitBatch sends the writes in one statement and fills in the verdicts of those
-// that it accepted. It returns the others, which have to be looked up.
+// that it accepted. It returns the others, which have to be looked up, in the order in
+// which the statement takes rows.
 func (s *Store) commitBatch(ctx context.Context, writes []saga.Write, order []int, verdicts []saga.Verdict) (rest []int, err error) {
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(creates(&writes[a]), creates(&writes[b])) })
 	args := encodeBatch(writes, order)
-	answers := make([]answer, len(order))
+	var at int64
+	var refused, posted, mails numbers
 	for range 10 {
-		clear(answers)
-		err = s.queryBatch(ctx, args, answers)
+		err = s.db.QueryRowContext(ctx, s.batch, args...).Scan(&at, &refused, &posted, &mails)
 		if !sqldb.SerialFailure(err) || ctx.Err() != nil {
 			break
 		}
@@ -114,37 +122,48 @@ func (s *Store) commitBatch(ctx context.Context, writes []saga.Write, order []in
 	if err != nil {
 		return nil, fmt.Errorf("sagasql: commit: %w", ended(ctx, err))
 	}
-	for n, i := range order {
-		if !answers[n].accepted {
-			rest = append(rest, i)
-		}
-		verdicts[i] = answers[n].Verdict
+	for _, i := range order {
+		verdicts[i].At = timeOf(at)
+	}
+	for k, n := range posted {
+		verdicts[order[n-1]].Mail = mails[k]
+	}
+	for _, n := range refused {
+		rest = append(rest, order[n-1])
 	}
 	return rest, nil
 }
 
-// answer is to one write of a batch.
-type answer struct {
-	saga.Verdict
-	accepted bool
+// creates is 1 for a new saga, which is numbered behind those that are there.
+func creates(w *saga.Write) int {
+	if w.Summary.Epoch == 0 {
+		return 1
+	}
+	return 0
 }
 
-func (s *Store) queryBatch(ctx context.Context, args []any, answers []answer) error {
-	rows, err := s.db.QueryContext(ctx, s.batch, args...)
-	if err != nil {
+// numbers is an array of Postgres, such as {1,2}.
+type numbers []uint64
+
+// Scan implements [sql.Scanner]. What it cannot read is an error: a write that is missing
+// among the refused ones would count as stored.
+func (ns *numbers) Scan(src any) error {
+	var text sql.NullString
+	if err := text.Scan(src); err != nil {
 		return err
 	}
-	defer rows.Close()
-	var n int
-	var mail uint64
-	var at int64
-	for rows.Next() {
-		if err := rows.Scan(&n, &mail, &at); err != nil {
-			return err
-		}
-		answers[n-1] = answer{saga.Verdict{Mail: mail, At: timeOf(at)}, true}
+	*ns = nil
+	if text.String == "{}" {
+		return nil
 	}
-	return rows.Err()
+	for part := range strings.SplitSeq(strings.Trim(text.String, "{}"), ",") {
+		n, err := strconv.ParseUint(part, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is no array of numbers: %w", text.String, err)
+		}
+		*ns = append(*ns, n)
+	}
+	return nil
 }
 
 // byID is the order in which rows are taken, so that two commits do not wait for

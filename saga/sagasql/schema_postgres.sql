@@ -74,64 +74,76 @@ CREATE TABLE keelson_saga_owner (
 );
 
 -- keelson_saga_commit is a whole commit: headers are updated where epoch and seq fit and
--- the definition is the same, or inserted; records follow those that were accepted, of
--- which it returns the number among the writes, the mail, and the clock. Writes are in
--- the order of ids, so that two commits take rows in one order. Records name their write
--- by its number, from 1.
+-- the definition is the same; those whose id is free are inserted; and the records of these
+-- writes follow. It returns the clock; the numbers of the writes that it refused; and the
+-- numbers of the updates whose sagas have ever got messages, with how many (posted, mails).
+-- Writes are numbered from 1, updates before new sagas, both in the order of ids, so that
+-- two commits take rows in one order. No id occurs twice. Records name their write by its
+-- number.
 --
 -- The server keeps the plan of a session. Made while the tables are small, it would read
 -- them whole, for each commit, when they have grown. The settings leave it nothing but to
 -- look up each write by its key; = ANY (ARRAY[w.id]) in place of = w.id keeps it from
 -- walking through the whole index of the key, since that would be in an order to merge by.
 CREATE FUNCTION keelson_saga_commit(
-    ids text[], names text[], versions integer[], shapes text[], can_anys text[], can_exacts text[], fingerprints text[],
-    states integer[], steps text[], attempts integer[], codes text[], causes text[], pivots boolean[], owners text[],
+    ids text[], can_exacts text[], states integer[], steps text[], attempts integer[], codes text[], causes text[], pivots boolean[],
     epochs bigint[], seqs bigint[], firsts bigint[], reads bigint[], releases boolean[], wakes bigint[],
+    new_ids text[], names text[], versions integer[], shapes text[], can_anys text[], new_exacts text[], fingerprints text[],
+    new_states integer[], new_steps text[], new_attempts integer[], new_codes text[], new_causes text[], new_pivots boolean[],
+    owners text[], new_seqs bigint[], new_releases boolean[], new_wakes bigint[],
     of_writes integer[], record_seqs bigint[], kinds text[], record_steps text[], record_codes text[], errors text[], keys text[],
-    record_attempts integer[], record_epochs bigint[], record_states integer[], datas text[]
-) RETURNS TABLE (n integer, mail bigint, at bigint) LANGUAGE plpgsql VOLATILE
+    record_attempts integer[], record_epochs bigint[], record_states integer[], datas text[],
+    OUT at bigint, OUT refused integer[], OUT posted integer[], OUT mails bigint[]
+) LANGUAGE plpgsql VOLATILE
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
     now_ bigint := extract(epoch FROM clock_timestamp()) * 1000000;
-    accepted boolean[] := array_fill(false, ARRAY[cardinality(ids)]);
+    updates integer := cardinality(ids);
+    creates integer := cardinality(new_ids);
+    all_ids text[] := ids || new_ids;
     live text[];
-    row_ record;
+    changed integer[];
+    made text[];
 BEGIN
     at := now_;
-    IF 0 = ANY (epochs) THEN
+    refused := '{}';
+    posted := '{}';
+    mails := '{}';
+    IF creates > 0 THEN
         -- Locked, lest an owner be reaped between this look and the commit; and before the
         -- sagas, as a poll does.
         live := ARRAY(SELECT o.owner FROM keelson_saga_owner o WHERE o.dead = 0 AND o.owner = ANY (owners) FOR SHARE);
     END IF;
-    FOR row_ IN
-        UPDATE keelson_saga s SET state = w.state, step = w.step, attempt = w.attempt, code = w.code, cause = w.cause, pivoted = w.pivoted,
-            owner = CASE WHEN w.release THEN NULL ELSE s.owner END, seq = CASE WHEN w.first = 0 THEN s.seq ELSE w.seq END,
-            mail_read = greatest(s.mail_read, w.read), claims = 0, updated = now_,
-            wake_at = CASE
-                WHEN NOT w.release AND s.owner IS NOT NULL OR w.state >= 4 THEN NULL
-                WHEN NOT w.release OR s.mail > greatest(s.mail_read, w.read) THEN now_
-                WHEN w.wake >= 0 THEN now_ + w.wake
-            END,
-            ended = CASE WHEN w.state >= 5 THEN now_ END
-        FROM unnest(ids, can_exacts, states, steps, attempts, codes, causes, pivots, epochs, seqs, firsts, reads, releases, wakes)
-            WITH ORDINALITY AS w (id, can_exact, state, step, attempt, code, cause, pivoted, epoch, seq, first, read, release, wake, n)
-        WHERE w.epoch > 0 AND s.id = ANY (ARRAY[w.id]) AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1) AND s.can_exact = w.can_exact
-        RETURNING w.n, s.id, s.mail, w.read
-    LOOP
-        n := row_.n;
-        mail := row_.mail;
-        accepted[n] := true;
-        RETURN NEXT;
-        IF row_.read > 0 THEN
-            DELETE FROM keelson_saga_mail m WHERE m.id = row_.id AND m.seq <= row_.read AND m.key = '';
+    IF updates > 0 THEN
+        WITH up AS (
+            UPDATE keelson_saga s SET state = w.state, step = w.step, attempt = w.attempt, code = w.code, cause = w.cause, pivoted = w.pivoted,
+                owner = CASE WHEN w.release THEN NULL ELSE s.owner END, seq = CASE WHEN w.first = 0 THEN s.seq ELSE w.seq END,
+                mail_read = greatest(s.mail_read, w.read), claims = 0, updated = now_,
+                wake_at = CASE
+                    WHEN NOT w.release AND s.owner IS NOT NULL OR w.state >= 4 THEN NULL
+                    WHEN NOT w.release OR s.mail > greatest(s.mail_read, w.read) THEN now_
+                    WHEN w.wake >= 0 THEN now_ + w.wake
+                END,
+                ended = CASE WHEN w.state >= 5 THEN now_ END
+            FROM unnest(ids, can_exacts, states, steps, attempts, codes, causes, pivots, epochs, seqs, firsts, reads, releases, wakes)
+                WITH ORDINALITY AS w (id, can_exact, state, step, attempt, code, cause, pivoted, epoch, seq, first, read, release, wake, n)
+            WHERE s.id = ANY (ARRAY[w.id]) AND s.epoch = w.epoch AND (w.first = 0 OR w.first = s.seq + 1) AND s.can_exact = w.can_exact
+            RETURNING w.n, s.mail, w.read
+        )
+        SELECT coalesce(array_agg(up.n), '{}'), coalesce(array_agg(up.n) FILTER (WHERE up.mail > 0), '{}'), coalesce(array_agg(up.mail) FILTER (WHERE up.mail > 0), '{}')
+        FROM up INTO changed, posted, mails;
+        IF cardinality(changed) < updates THEN
+            refused := ARRAY(SELECT n FROM generate_series(1, updates) AS n WHERE n <> ALL (changed));
         END IF;
-    END LOOP;
-    IF 0 = ANY (epochs) THEN
-        n := 0;
-        mail := 0;
-        FOR row_ IN
+        IF 0 < ANY (reads) THEN
+            DELETE FROM keelson_saga_mail m USING unnest(ids, reads) WITH ORDINALITY AS w (id, read, n)
+            WHERE w.read > 0 AND w.n <> ALL (refused) AND m.id = ANY (ARRAY[w.id]) AND m.seq <= w.read AND m.key = '';
+        END IF;
+    END IF;
+    IF creates > 0 THEN
+        WITH created AS (
             INSERT INTO keelson_saga (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted,
                 owner, epoch, seq, mail, mail_read, claims, started, updated, wake_at, ended)
             SELECT w.id, w.name, w.version, w.shape, w.can_any, w.can_exact, w.fingerprint, w.state, w.step, w.attempt, w.code, w.cause, w.pivoted,
@@ -143,24 +155,21 @@ BEGIN
                 END,
                 CASE WHEN w.state >= 5 THEN now_ END
             FROM (SELECT *, NOT release AND owner = ANY (live) AS held
-                FROM unnest(ids, names, versions, shapes, can_anys, can_exacts, fingerprints, states, steps, attempts, codes, causes, pivots, owners, epochs, seqs, releases, wakes)
-                AS x (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted, owner, epoch, seq, release, wake)) w
-            WHERE w.epoch = 0
+                FROM unnest(new_ids, names, versions, shapes, can_anys, new_exacts, fingerprints, new_states, new_steps, new_attempts, new_codes, new_causes, new_pivots,
+                    owners, new_seqs, new_releases, new_wakes)
+                AS x (id, name, version, shape, can_any, can_exact, fingerprint, state, step, attempt, code, cause, pivoted, owner, seq, release, wake)) w
             ON CONFLICT (id) DO NOTHING
             RETURNING id
-        LOOP
-            LOOP -- they come in the order of ids, without those that were there
-                n := n + 1;
-                EXIT WHEN n > cardinality(ids) OR ids[n] = row_.id;
-            END LOOP;
-            accepted[n] := true;
-            RETURN NEXT;
-        END LOOP;
+        )
+        SELECT coalesce(array_agg(created.id), '{}') FROM created INTO made;
+        IF cardinality(made) < creates THEN
+            refused := refused || ARRAY(SELECT updates + w.n FROM unnest(new_ids) WITH ORDINALITY AS w (id, n) WHERE w.id <> ALL (made))::integer[];
+        END IF;
     END IF;
     INSERT INTO keelson_saga_record (id, seq, kind, step, code, error, key, attempt, epoch, state, at, data)
-    SELECT ids[r.n], r.seq, r.kind, r.step, r.code, r.error, r.key, r.attempt, r.epoch, r.state, now_, r.data
+    SELECT all_ids[r.n], r.seq, r.kind, r.step, r.code, r.error, r.key, r.attempt, r.epoch, r.state, now_, r.data
     FROM unnest(of_writes, record_seqs, kinds, record_steps, record_codes, errors, keys, record_attempts, record_epochs, record_states, datas)
         AS r (n, seq, kind, step, code, error, key, attempt, epoch, state, data)
-    WHERE accepted[r.n];
+    WHERE r.n <> ALL (refused);
 END
 $$;

@@ -1,0 +1,23 @@
+package sagasql
+
+import (
+	"testing"
+
+	"github.com/keelson-go/keelson/internal/assert"
+)
+
+// What a driver hands over is read, or is an error: a write that is missing among the
+// refused ones would count as stored.
+func TestNumbersAreReadWholeOrNotAtAll(t *testing.T) {
+	for _, c := range []struct {
+		src  any
+		want numbers
+	}{{"{}", nil}, {"{7}", numbers{7}}, {"{1,22,512}", numbers{1, 22, 512}}, {[]byte("{1,2}"), numbers{1, 2}}} {
+		got := numbers{9} // of an attempt before
+		assert.NoError(t, got.Scan(c.src), c.src)
+		assert.Equal(t, c.want, got, c.src)
+	}
+	for _, src := range []any{nil, "", "{1,NULL}", "{1,x}", "{1,}", "[1 2]", "{-1}"} {
+		assert.Error(t, new(numbers).Scan(src), src)
+	}
+}
