@@ -27,7 +27,8 @@ func cacheRedisRows() []row {
 			},
 		},
 		{
-			name:   "cache on Redis: hit in L2, one trip",
+			name:   "cache on Redis: hit in L2, one trip, p50",
+			p50:    true,
 			ours:   remoteHit,
 			allocs: 54,
 			peers: []peer{
@@ -36,7 +37,8 @@ func cacheRedisRows() []row {
 			},
 		},
 		{
-			name:   "cache on Redis: miss, load and fill, two trips",
+			name:   "cache on Redis: miss, load and fill, two trips, p50",
+			p50:    true,
 			ours:   miss,
 			allocs: 90,
 			peers: []peer{
@@ -136,11 +138,7 @@ func remoteHit(b *testing.B) {
 		get(b, c, coldKey(i))
 	}
 	loads := c.Stats().Loads
-	i := 0
-	for b.Loop() {
-		get(b, c, coldKey(i))
-		i++
-	}
+	timed(b, func(i int) { get(b, c, coldKey(i)) })
 	if got := c.Stats().Loads; got != loads {
 		b.Fatalf("%d loads: not all were hits", got-loads)
 	}
@@ -156,9 +154,7 @@ func newKey() string {
 
 func miss(b *testing.B) {
 	c := layered(b, redisClient(b), cache.Config[string, string]{MaxEntries: 16, Policy: cache.Policy{TTL: time.Hour}})
-	for b.Loop() {
-		get(b, c, newKey())
-	}
+	timed(b, func(int) { get(b, c, newKey()) })
 }
 
 func getMany(b *testing.B) {
@@ -267,19 +263,17 @@ func coldRedis(b *testing.B) *redis.Client {
 
 func evalHit(b *testing.B) {
 	client, script := coldRedis(b), redis.NewScript(`return redis.call('GET', KEYS[1])`)
-	i := 0
-	for b.Loop() {
+	timed(b, func(i int) {
 		if got, err := script.Run(b.Context(), client, []string{coldKey(i)}).Text(); err != nil || got != coldValue {
 			b.Fatal(err)
 		}
-		i++
-	}
+	})
 }
 
 func evalTwice(b *testing.B) {
 	client := redisClient(b)
 	lease, fill := redis.NewScript(`return redis.call('SET', KEYS[1], ARGV[1], 'PX', 1000, 'NX')`), redis.NewScript(`return redis.call('SET', KEYS[1], ARGV[1], 'EX', 3600)`)
-	for b.Loop() {
+	timed(b, func(int) {
 		key := []string{newKey()}
 		if err := lease.Run(b.Context(), client, key, "token").Err(); err != nil {
 			b.Fatal(err)
@@ -287,7 +281,7 @@ func evalTwice(b *testing.B) {
 		if err := fill.Run(b.Context(), client, key, coldValue).Err(); err != nil {
 			b.Fatal(err)
 		}
-	}
+	})
 }
 
 // claims does what no lookup with leases can do without, in as little Lua as it

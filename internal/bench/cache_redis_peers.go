@@ -16,25 +16,23 @@ func goredisHit(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	i := 0
-	for b.Loop() {
+	timed(b, func(i int) {
 		var got string
 		if err := c.Get(b.Context(), coldKey(i), &got); err != nil {
 			b.Fatal(err)
 		}
-		i++
-	}
+	})
 }
 
 func goredisOnce(b *testing.B) {
 	c := goredis.New(&goredis.Options{Redis: redisClient(b)})
-	for b.Loop() {
+	timed(b, func(int) {
 		var got string
 		err := c.Once(&goredis.Item{Key: newKey(), Value: &got, TTL: time.Hour, Do: func(*goredis.Item) (any, error) { return coldValue, nil }})
 		if err != nil {
 			b.Fatal(err)
 		}
-	}
+	})
 }
 
 func goredisLocalHit(b *testing.B) {

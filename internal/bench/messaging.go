@@ -84,6 +84,17 @@ func oneAtATime(b *testing.B, open func(b *testing.B) (line, func())) {
 	took.report(b)
 }
 
+// timed runs a benchmark of calls one after another, and tells how long they took.
+func timed(b *testing.B, call func(i int)) {
+	var took latencies
+	for i := 0; b.Loop(); i++ {
+		begun := time.Now()
+		call(i)
+		took.add(time.Since(begun))
+	}
+	took.report(b)
+}
+
 // latencies are the last 65,536.
 type latencies struct {
 	all [1 << 16]time.Duration

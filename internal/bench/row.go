@@ -22,6 +22,10 @@ type row struct {
 	// most is the longest that ours may take, where no peer does the same.
 	// Zero is reported without one.
 	most time.Duration
+
+	// p50: each contender times its calls, see timed, and the ratios are of what half of
+	// them take at most, as a server's user sees it; means hang on the worst few.
+	p50 bool
 }
 
 // A peer runs the same workload, configured as its users would for the same
@@ -52,6 +56,14 @@ type result struct {
 	cpu   int
 	ours  sample
 	peers []sample
+}
+
+// ratio is ours to that of a peer.
+func (r *result) ratio(peer int) float64 {
+	if r.row.p50 {
+		return r.ours.extra()["p50-ns"] / r.peers[peer].extra()["p50-ns"]
+	}
+	return r.ours.ns() / r.peers[peer].ns()
 }
 
 // A sample is what one contender did in each round.

@@ -22,7 +22,7 @@ func table(results []result) string {
 			fmt.Fprintf(&b, "| %s | %d | %s | | | | %s |\n", r.row.name, r.cpu, cell(r.ours), within(r.ours, r.row.most))
 		}
 		for i, p := range r.row.peers {
-			ratio := r.ours.ns() / r.peers[i].ns()
+			ratio := r.ratio(i)
 			fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %.2f | %s |\n",
 				r.row.name, r.cpu, cell(r.ours), p.name, cell(r.peers[i]), ratio, verdict(ratio, p.target))
 		}
