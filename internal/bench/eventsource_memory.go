@@ -38,7 +38,7 @@ func eventsourceMemoryRows() []row {
 		{name: "eventsource: Memory W4, NoneSince on a cold tag among 10,000 of 20 events", ours: benchTags(true), allocs: 3, peers: []peer{
 			{"the same without a condition", benchTags(false), 0},
 		}},
-		{name: "eventsource: Memory scan, per event", ours: benchScan, peers: []peer{
+		{name: "eventsource: Memory scan, per event", ours: benchScan, most: 200 * time.Nanosecond, peers: []peer{
 			{"eventhorizon v0.17.0 memory, Load of 1000, per event", benchEventhorizonLoad, 0},
 		}},
 		{name: "eventsource: Memory W9, W1 at 1,000,000 events", ours: benchLarge(million), peers: []peer{

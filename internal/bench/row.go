@@ -152,11 +152,10 @@ func measureRow(r row, cpu, count int) (result, error) {
 	return res, nil
 }
 
-// measure adds a round, after a collection, so that nobody pays for the garbage
-// of the one before. testing.Benchmark returns a number for a benchmark that
+// measure adds a round. testing.Benchmark begins with a collection, so that nobody
+// pays for the garbage of the one before. It returns a number for a benchmark that
 // has failed, too: zero or that of the calls up to then.
 func (s *sample) measure(bench func(b *testing.B)) error {
-	runtime.GC()
 	failed := false
 	round := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
