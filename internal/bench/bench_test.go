@@ -26,6 +26,9 @@ func TestEveryRowRuns(t *testing.T) {
 				}
 				for i, s := range append(res.peers, res.ours) {
 					assert.Positive(t, s.rounds[0].N, "contender %d", i)
+					if r.p50 {
+						assert.Positive(t, s.extra()["p50-ns"], "contender %d", i)
+					}
 				}
 				assert.Empty(t, aboveCeiling([]result{res}))
 			})
@@ -92,6 +95,17 @@ func TestMedianAndRatio(t *testing.T) {
 	assert.Contains(t, text, "| x | 1 | 40 ns | p v1 | 100 ns | 0.40 | <= 0.5 | met |")
 	assert.Contains(t, text, "| x | 1 | 40 ns | q v1 | 100 ns | 0.40 | <= 0.1 | **missed** |")
 	assert.Contains(t, text, "| x | 1 | 40 ns | r v1 | 80 ns | 0.50 | |  |")
+}
+
+func TestRowsOfSingleCallsCompareTheirP50(t *testing.T) {
+	of := func(mean time.Duration, p50 float64) (s sample) {
+		s.add(testing.BenchmarkResult{N: 1, T: mean, Extra: map[string]float64{"p50-ns": p50}})
+		return s
+	}
+	r := result{row: row{name: "x", p50: true, peers: []peer{{name: "p v1", target: 2}}}, cpu: 1, ours: of(900, 30), peers: []sample{of(100, 20)}}
+	assert.Equal(t, 1.5, r.ratio(0))
+	r.row.p50 = false
+	assert.Equal(t, 9.0, r.ratio(0))
 }
 
 func TestTimeBoundsHaveAVerdict(t *testing.T) {

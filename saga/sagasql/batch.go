@@ -25,12 +25,20 @@ const batchStatement = `SELECT at, refused::text, posted::text, mails::text FROM
 	$32::text::integer[], $33::text::bigint[], $34::text::text[], $35::text::text[], $36::text::text[], $37::text::text[], $38::text::text[],
 	$39::text::integer[], $40::text::bigint[], $41::text::integer[], $42::text::text[])`
 
+// The columns of its parameters.
+const (
+	updateParams = 14
+	createParams = 17
+	recordParams = 11
+	batchParams  = updateParams + createParams + recordParams
+)
+
 // encodeBatch returns the statement's parameters: updates, new sagas, records. The order
 // has updates before new sagas; records name their write by its place in it, from 1.
 func encodeBatch(writes []saga.Write, order []int) (args []any) {
-	var updates [14]array
-	var created [17]array
-	var records [11]array
+	var updates [updateParams]array
+	var created [createParams]array
+	var records [recordParams]array
 	for n, i := range order {
 		w := &writes[i]
 		sum := &w.Summary
@@ -52,7 +60,7 @@ func encodeBatch(writes []saga.Write, order []int) (args []any) {
 				sum.State, sum.Step, sum.Attempt, sum.Code, sum.Cause, sum.Pivoted, sum.Owner, last, w.Release, wake)
 		}
 	}
-	args = make([]any, 0, len(updates)+len(created)+len(records))
+	args = make([]any, 0, batchParams)
 	for _, all := range [][]array{updates[:], created[:], records[:]} {
 		for _, a := range all {
 			args = append(args, a.String())

@@ -116,14 +116,14 @@ func checkDatabase(ctx context.Context, db *sql.DB, d sqldb.Dialect, cfg Config)
 	return err
 }
 
-// mayCommit refuses a role that may not call the function of a commit: each would fail,
-// and be repeated.
+// mayCommit refuses a role that may not call the function of a commit, and a function
+// with other parameters, of another version: each commit would fail, and be repeated.
 func mayCommit(ctx context.Context, db *sql.DB, function string) error {
 	var may bool
 	err := db.QueryRowContext(ctx, "SELECT coalesce(bool_or(has_function_privilege(oid, 'EXECUTE')), false)"+
-		" FROM pg_proc WHERE proname = $1 AND pg_function_is_visible(oid)", function).Scan(&may)
+		" FROM pg_proc WHERE proname = $1 AND pronargs = $2 AND pg_function_is_visible(oid)", function, batchParams).Scan(&may)
 	if err == nil && !may {
-		err = fmt.Errorf("the function %s is not there, or this role has no EXECUTE on it: grant it", function)
+		err = fmt.Errorf("the function %s with %d parameters is not there, which another version may have made, or this role has no EXECUTE on it: grant it", function, batchParams)
 	}
 	return err
 }

@@ -246,6 +246,11 @@ func TestOpenRefusesARoleThatMayNotCommit(t *testing.T) {
 	store, err := sagasql.Open(ctx, app, cfg)
 	require.NoError(t, err)
 	useAll(t, store, "a")
+
+	run("DROP FUNCTION " + cfg.Prefix + "saga_commit")
+	run("CREATE FUNCTION " + cfg.Prefix + "saga_commit(ids text[]) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
+	_, err = sagasql.Open(ctx, admin, cfg)
+	require.ErrorContains(t, err, cfg.Prefix+"saga_commit", "one of another version has other parameters")
 }
 
 func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
