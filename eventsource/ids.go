@@ -40,12 +40,15 @@ func kindOf(text string) storedID {
 	return storedID{kind: idText}
 }
 
+// made returns the id of an event to which the store gave one.
+func (x *ids) made(pos uint32, r record) id.UUID { return x.maker.At(pos, r.micros()/1000) }
+
 // find returns the position of the event with this id, among those up to last.
 func (x *ids) find(s *slabs, text string, last uint32) (pos uint32, ok bool) {
 	u, isUUID := id.Parse(text)
 	if isUUID {
 		if pos, ok := x.maker.Position(u); ok && pos > 0 && pos <= last {
-			if r := s.at(pos); r[24] == idMade && x.maker.At(pos, r.time()) == u {
+			if r := s.at(pos); r[24] == idMade && x.made(pos, r) == u {
 				return pos, true
 			}
 		}

@@ -41,9 +41,10 @@ func (r record) data() []byte {
 // recorded returns a copy of the event at pos, the zero Recorded for 0.
 func (m *Memory) recorded(pos Position) (r Recorded) {
 	if pos > 0 {
-		var need sizes
-		need.add(m.slabs.at(uint32(pos)))
-		newCopier(m, need).copy(uint32(pos), &r)
+		c := copier{m: m}
+		c.add(uint32(pos), m.slabs.at(uint32(pos)))
+		c.allocate()
+		r = c.take(uint32(pos))
 	}
 	return r
 }

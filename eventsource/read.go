@@ -17,13 +17,13 @@ func (m *Memory) Read(ctx context.Context, q Query, o ReadOptions) iter.Seq2[Rec
 			return
 		}
 		r := m.reader(q, o)
-		for batch := r.next(); len(batch) > 0; batch = r.next() {
-			for i := range batch {
+		for r.next() {
+			for _, pos := range r.found {
 				if ctx.Err() != nil {
 					yield(Recorded{}, context.Cause(ctx))
 					return
 				}
-				if !yield(batch[i], nil) {
+				if !yield(r.take(pos), nil) {
 					return
 				}
 			}
@@ -38,14 +38,15 @@ func readable(ctx context.Context, q Query, o ReadOptions) error {
 	return firstOf(q.Validate(), o.Validate())
 }
 
-// reader yields batches of one read. It sees the store as of when it was made.
+// reader finds the events of one read, a batch at a time, and copies them. It
+// sees the store as of when it was made.
 type reader struct {
-	m      *Memory
+	copier
 	o      ReadOptions
 	cursor *index.Cursor
-	left   int // of Limit
-	size   int // of the next batch
-	found  []uint32
+	left   int      // of Limit
+	size   int      // of the next batch
+	found  []uint32 // of this batch
 }
 
 const (
@@ -65,7 +66,7 @@ func (m *Memory) reader(q Query, o ReadOptions) *reader {
 	if len(q) == 1 && len(q[0].Streams) == 1 {
 		after, upTo = m.index.Versions(q[0].Streams[0], o.AfterVersion, o.UpToVersion, after, upTo)
 	}
-	r := &reader{m: m, o: o, left: o.Limit, size: firstBatch, cursor: index.NewCursor(after, upTo, o.Backward)}
+	r := &reader{copier: copier{m: m}, o: o, left: o.Limit, size: firstBatch, cursor: index.NewCursor(after, upTo, o.Backward)}
 	if o.Limit == 0 {
 		r.left = int(head)
 	}
@@ -82,11 +83,10 @@ func (m *Memory) asOf(micros int64, head uint32) uint32 {
 	return uint32(sort.Search(int(head), func(i int) bool { return m.slabs.at(uint32(i)+1).micros() > micros }))
 }
 
-// next returns the next batch, empty at the end. First it finds the events and
-// how much memory their copies need, then it copies them.
-func (r *reader) next() []Recorded {
+// next finds the next batch, and makes memory for the copies of it. It returns
+// false at the end.
+func (r *reader) next() bool {
 	r.found = r.found[:0]
-	var need sizes
 	for len(r.found) < min(r.size, r.left) {
 		pos, ok := r.cursor.Next()
 		if !ok {
@@ -94,17 +94,13 @@ func (r *reader) next() []Recorded {
 		}
 		if rec := r.m.slabs.at(pos); r.selects(rec) {
 			r.found = append(r.found, pos)
-			need.add(rec)
+			r.add(pos, rec)
 		}
 	}
 	r.left -= len(r.found)
 	r.size = batchSize
-	c := newCopier(r.m, need)
-	batch := make([]Recorded, len(r.found))
-	for i, pos := range r.found {
-		c.copy(pos, &batch[i])
-	}
-	return batch
+	r.allocate()
+	return len(r.found) > 0
 }
 
 // selects checks the bounds that the cursor does not know.

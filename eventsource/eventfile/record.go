@@ -226,7 +226,7 @@ func (s *stored) event(i int, maker id.Maker, to *eventsource.Recorded) error {
 		to.Tags = append(grown(to.Tags, tags), rest.text())
 	}
 	if to.ID = rest.id(kind); kind == idMade {
-		to.ID = maker.At(pos, to.Time).String()
+		to.ID = maker.At(pos, to.Time.UnixMilli()).String()
 	}
 	if pairs := rest.uvarint(); pairs > 0 {
 		to.Meta = make(map[string]string, pairs)

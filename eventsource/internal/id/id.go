@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	mathrand "math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -64,10 +65,11 @@ func MakerOf(tag uint64) Maker { return Maker{tag & (1<<tagBits - 1)} }
 // Tag is what MakerOf takes.
 func (m Maker) Tag() uint64 { return m.tag }
 
-// At returns the id of the event at position pos, appended at t.
-func (m Maker) At(pos uint32, t time.Time) UUID {
+// At returns the id of the event at position pos, appended at ms milliseconds
+// since 1970.
+func (m Maker) At(pos uint32, ms int64) UUID {
 	var u UUID
-	u.setTime(t.UnixMilli())
+	u.setTime(ms)
 	binary.BigEndian.PutUint16(u[6:], uint16(pos>>20)) // 12 bits beside the version
 	binary.BigEndian.PutUint64(u[8:], uint64(pos&(1<<20-1))<<tagBits|m.tag)
 	u.setVersion(7)
@@ -97,28 +99,48 @@ func (u *UUID) setVersion(v byte) {
 	u[8] = u[8]&0x3f | 0x80
 }
 
-// hyphens stand before these bytes.
-const hyphens = 1<<4 | 1<<6 | 1<<8 | 1<<10
+// TextLen is the length of the canonical text.
+const TextLen = 36
 
-// Append appends the canonical text: 36 bytes, lower case.
+// Append appends the canonical text, in lower case.
 func (u UUID) Append(b []byte) []byte {
-	const digits = "0123456789abcdef"
-	for i, c := range u {
-		if hyphens>>i&1 == 1 {
-			b = append(b, '-')
-		}
-		b = append(b, digits[c>>4], digits[c&15])
-	}
+	n := len(b)
+	b = slices.Grow(b, TextLen)[:n+TextLen]
+	t := b[n:]
+	binary.BigEndian.PutUint64(t, hex(u[:]))
+	middle := hex(u[4:])
+	binary.BigEndian.PutUint32(t[9:], uint32(middle>>32))
+	binary.BigEndian.PutUint32(t[14:], uint32(middle))
+	middle = hex(u[8:])
+	binary.BigEndian.PutUint32(t[19:], uint32(middle>>32))
+	binary.BigEndian.PutUint32(t[24:], uint32(middle))
+	binary.BigEndian.PutUint64(t[28:], hex(u[12:]))
+	t[8], t[13], t[18], t[23] = '-', '-', '-', '-'
 	return b
 }
 
+// hex returns the eight digits of four bytes, all at once: each of the eight
+// bytes of a word holds one.
+func hex(b []byte) uint64 {
+	const each = 0x0101010101010101
+	v := uint64(binary.BigEndian.Uint32(b))
+	v = (v | v<<16) & 0x0000ffff0000ffff
+	v = (v | v<<8) & 0x00ff00ff00ff00ff
+	v = (v | v<<4) & 0x0f0f0f0f0f0f0f0f
+	letters := (v + each*6) >> 4 & each // 1 where the digit is above 9
+	return v + each*'0' + letters*('a'-10-'0')
+}
+
+// hyphens stand before these bytes.
+const hyphens = 1<<4 | 1<<6 | 1<<8 | 1<<10
+
 // String returns the canonical text.
-func (u UUID) String() string { return string(u.Append(make([]byte, 0, 36))) }
+func (u UUID) String() string { return string(u.Append(make([]byte, 0, TextLen))) }
 
 // Parse reads the canonical text and nothing else, so that String gives back
 // what it accepts: upper case, braces and "urn:uuid:" are other ids.
 func Parse(s string) (u UUID, ok bool) {
-	if len(s) != 36 {
+	if len(s) != TextLen {
 		return u, false
 	}
 	at := 0

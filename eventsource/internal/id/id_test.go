@@ -47,7 +47,7 @@ func TestPositionsTravelInsideTheID(t *testing.T) {
 	now := time.Now()
 	for range 1000 {
 		pos := rand.Uint32()
-		u := m.At(pos, now)
+		u := m.At(pos, now.UnixMilli())
 		require.Equal(t, byte(7), u[6]>>4)
 		require.Equal(t, byte(2), u[8]>>6)
 		got, ok := MakerOf(m.Tag()).Position(u)
@@ -62,7 +62,7 @@ func TestIDsSortAsPositionsDo(t *testing.T) {
 	m, now := NewMaker(), time.Now()
 	for range 1000 {
 		a, b := rand.Uint32(), rand.Uint32()
-		require.Equal(t, a < b, m.At(a, now).String() < m.At(b, now).String())
+		require.Equal(t, a < b, m.At(a, now.UnixMilli()).String() < m.At(b, now.UnixMilli()).String())
 	}
 }
 

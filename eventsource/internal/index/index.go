@@ -79,9 +79,10 @@ func (x *Index) Newest(it Item, after, last uint32) uint32 {
 	return pos
 }
 
+// newer asks as the writer does: the append that follows mostly has the name.
 func newer(n *Names, name string, after uint32) bool {
-	l := n.Find(name)
-	return l != nil && l.Last() > after
+	number := n.Known(name)
+	return number != 0 && n.List(number).newest() > after
 }
 
 func anyNewer(n *Names, names []string, after uint32) bool {

@@ -71,6 +71,14 @@ func (l *List) Last() uint32 {
 	return 0
 }
 
+// newest is Last for the writer.
+func (l *List) newest() uint32 {
+	if n := l.n.Load(); n > 0 {
+		return l.own[n-1]
+	}
+	return 0
+}
+
 // Positions returns what the list holds now; it must not be changed.
 func (l *List) Positions() []uint32 {
 	if n := l.n.Load(); n > 0 {
