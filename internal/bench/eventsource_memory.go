@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,22 +28,23 @@ const (
 
 func eventsourceMemoryRows() []row {
 	return []row{
-		{name: "eventsource: Memory W1, append to 10,000 streams", ours: benchMemory(plain), peers: []peer{
+		{name: "eventsource: Memory W1, append to 10,000 streams", ours: benchMemory(plain), most: 400 * time.Nanosecond, peers: []peer{
 			{"eventhorizon v0.17.0 memory, Save", benchEventhorizon, 0.3},
 			{"mutex, map and copy into a slab", benchBare(false), 2},
 		}},
-		{name: "eventsource: Memory W2, append at a version", ours: benchMemory(atVersion), allocs: 1, peers: []peer{
+		{name: "eventsource: Memory W2, append at a version", ours: benchMemory(atVersion), allocs: 1, most: 400 * time.Nanosecond, peers: []peer{
 			{"eventhorizon v0.17.0 memory, Save", benchEventhorizon, 0.3},
 			{"mutex, map and copy into a slab, version compared", benchBare(true), 2},
 		}},
 		{name: "eventsource: Memory W4, NoneSince on a cold tag among 10,000 of 20 events", ours: benchTags(true), allocs: 3, peers: []peer{
 			{"the same without a condition", benchTags(false), 0},
 		}},
+		{name: "eventsource: Memory W4, what the condition adds, in turns on one store", ours: benchCondition, allocs: 3, most: 100 * time.Nanosecond},
 		{name: "eventsource: Memory scan, per event", ours: benchScan, most: 200 * time.Nanosecond, peers: []peer{
 			{"eventhorizon v0.17.0 memory, Load of 1000, per event", benchEventhorizonLoad, 0},
 		}},
-		{name: "eventsource: Memory W9, W1 at 1,000,000 events", ours: benchLarge(million), peers: []peer{
-			{"W1 at 100,000 events", benchLarge(func() *eventsource.Memory { return filledLog(sized(100_000)) }), 1.3},
+		{name: "eventsource: Memory W9, one goroutine's W1 at 10 M events", ours: benchLarge(10_000_000), peers: []peer{
+			{"the same at 1 M events", benchLarge(1_000_000), 1.3},
 		}},
 	}
 }
@@ -212,38 +214,83 @@ func benchBare(versioned bool) func(b *testing.B) {
 	}
 }
 
-// benchTags appends an event with a tag, on condition that nobody has added one
-// with this tag and type lately: since 64 positions ago.
+// tagged appends events with a tag, on condition that nobody has added one with
+// this tag and type lately: since 64 positions ago.
+type tagged struct {
+	store   eventsource.Store
+	tags    [][]string
+	queries []eventsource.Query
+	event   []eventsource.Event
+	i       int
+}
+
+func newTagged(b *testing.B) *tagged {
+	w := &tagged{store: eventsource.NewMemory(), event: []eventsource.Event{{Type: "course.booked", Data: make([]byte, eventPayload)}}}
+	n := sized(200_000)
+	for i := range n / 20 {
+		tags := []string{fmt.Sprint("course:", i)}
+		w.tags = append(w.tags, tags)
+		w.queries = append(w.queries, eventsource.Query{{Types: []string{"course.booked"}, Tags: tags}})
+	}
+	for range n {
+		w.append(b, false)
+	}
+	return w
+}
+
+func (w *tagged) append(b *testing.B, conditional bool) {
+	w.i += 7 // no tag comes again within 64 appends
+	i := w.i % len(w.tags)
+	w.event[0].Tags = w.tags[i]
+	var err error
+	if conditional {
+		_, err = w.store.Append(context.Background(), w.event, eventsource.NoneSince(w.queries[i], headOf(w.store)-64))
+	} else {
+		_, err = w.store.Append(context.Background(), w.event)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
 func benchTags(conditional bool) func(b *testing.B) {
 	return func(b *testing.B) {
-		s, data := eventsource.NewMemory(), make([]byte, eventPayload)
-		tags := make([][]string, sized(200_000)/20)
-		queries := make([]eventsource.Query, len(tags))
-		for i := range tags {
-			tags[i] = []string{fmt.Sprint("course:", i)}
-			queries[i] = eventsource.Query{{Types: []string{"course.booked"}, Tags: tags[i]}}
-		}
-		event := make([]eventsource.Event, 1)
-		put := func(i int, conds ...eventsource.Condition) {
-			event[0] = eventsource.Event{Type: "course.booked", Tags: tags[i%len(tags)], Data: data}
-			if _, err := eventsource.Store(s).Append(context.Background(), event, conds...); err != nil {
-				b.Fatal(err)
-			}
-		}
-		for i := range 20 * len(tags) {
-			put(i)
-		}
+		w := newTagged(b)
 		b.ReportAllocs()
-		i := 0
 		for b.Loop() {
-			i += 7 // no tag comes again within 64 appends
+			w.append(b, conditional)
+		}
+	}
+}
+
+// benchCondition appends with the condition and without in turns, so that both have
+// the same store, its growth and the collections of garbage, and reports what the
+// condition adds to an append.
+func benchCondition(b *testing.B) {
+	const turn = 100
+	w := newTagged(b)
+	b.ReportAllocs()
+	var with, without time.Duration
+	n := 0
+	for i := 0; b.Loop(); i++ { // one append of each
+		if i%turn > 0 {
+			continue
+		}
+		n += turn
+		for k := range 2 {
+			conditional := (k+i/turn)%2 == 0 // who begins changes
+			start := time.Now()
+			for range turn {
+				w.append(b, conditional)
+			}
 			if conditional {
-				put(i, eventsource.NoneSince(queries[i%len(tags)], headOf(s)-64))
+				with += time.Since(start)
 			} else {
-				put(i)
+				without += time.Since(start)
 			}
 		}
 	}
+	b.ReportMetric(float64(with-without)/float64(n), "ns/op")
 }
 
 func filledLog(n int) *eventsource.Memory {
@@ -301,16 +348,37 @@ func benchEventhorizonLoad(b *testing.B) {
 	}
 }
 
-// million is filledLog once; what the measurements add to it does not matter.
-// In tests it has ten events a stream, as the first of a stream allocates.
-var million = sync.OnceValue(func() *eventsource.Memory { return filledLog(max(sized(1_000_000), 10*eventStreams)) })
-
-// benchLarge is W1 on a store that holds events already.
-func benchLarge(open func() *eventsource.Memory) func(b *testing.B) {
+// benchLarge is W1 on a store that holds n events already, filled anew in each
+// round. In tests it has ten of each stream, as the first of a stream allocates.
+// What it appends goes to memory that the process has had before: a first touch
+// costs as much as an append, or four, and who has the larger heap has more of them.
+func benchLarge(n int) func(b *testing.B) {
 	return func(b *testing.B) {
-		s := open()
+		s, names, r := eventsource.Store(filledLog(max(sized(n), 10*eventStreams))), eventNames(), rand.New(rand.NewPCG(3, 4))
+		event := []eventsource.Event{{Type: "account.deposited", Data: make([]byte, eventPayload)}}
+		if !small {
+			warm(1 << 30)
+		}
 		b.ReportAllocs()
-		b.ResetTimer()
-		appendAll(b, s, plain)
+		for b.Loop() {
+			event[0].Stream = names[r.IntN(len(names))]
+			if _, err := s.Append(context.Background(), event); err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
+}
+
+// warm leaves n bytes, which the process has touched, free in its heap.
+func warm(n int) {
+	var all [][]byte
+	for range n >> 20 {
+		b := make([]byte, 1<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		all = append(all, b)
+	}
+	runtime.KeepAlive(all)
+	runtime.GC()
 }

@@ -133,7 +133,7 @@ func packages() []pkg {
 		{"breaker", slices.Concat(breakerRows(), mixedRows(), keyedRows(), limitRows())},
 		{"retry", retryRows()},
 		{"sharding", shardingRows()},
-		{"eventsource", slices.Concat(eventsourceMemoryRows(), eventsourceFoldRows())},
+		{"eventsource", slices.Concat(eventsourceMemoryRows(), eventsourceMixedRows(), eventsourceFoldRows())},
 		{"eventfile", eventfileRows()},
 		{"eventsql", eventsqlRows()},
 		{"cache", cacheL1Rows()},

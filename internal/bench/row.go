@@ -89,7 +89,9 @@ func (s *sample) extra() map[string]float64 {
 	all := make(map[string][]float64)
 	for _, r := range s.rounds {
 		for unit, v := range r.Extra {
-			all[unit] = append(all[unit], v)
+			if unit != "ns/op" { // see nsPerOp
+				all[unit] = append(all[unit], v)
+			}
 		}
 	}
 	medians := make(map[string]float64, len(all))
@@ -109,8 +111,12 @@ func (s *sample) allocs() (n int64) {
 	return n
 }
 
-// nsPerOp keeps the fraction that BenchmarkResult.NsPerOp drops.
+// nsPerOp keeps the fraction that BenchmarkResult.NsPerOp drops. A benchmark may
+// have measured the time by itself.
 func nsPerOp(r testing.BenchmarkResult) float64 {
+	if ns, ok := r.Extra["ns/op"]; ok {
+		return ns
+	}
 	if r.N == 0 {
 		return 0
 	}
