@@ -14,31 +14,22 @@ import (
 )
 
 // batchStatement is a whole commit on Postgres, one round trip and one transaction. After
-// a deadlock with another process it is sent again. Columns travel as the text of arrays,
-// and so do the answers, which needs no driver's own types.
+// a deadlock with another process it is sent again. What it says travels as the text of
+// arrays, and so do the answers, which needs no driver's own types.
 const batchStatement = `SELECT at, refused::text, posted::text, mails::text FROM keelson_saga_commit(
-	$1::text::text[], $2::text::text[], $3::text::integer[], $4::text::text[], $5::text::integer[], $6::text::text[], $7::text::text[],
-	$8::text::boolean[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::bigint[], $13::text::boolean[], $14::text::bigint[],
-	$15::text::text[], $16::text::text[], $17::text::integer[], $18::text::text[], $19::text::text[], $20::text::text[], $21::text::text[],
-	$22::text::integer[], $23::text::text[], $24::text::integer[], $25::text::text[], $26::text::text[], $27::text::boolean[], $28::text::text[],
-	$29::text::bigint[], $30::text::boolean[], $31::text::bigint[],
-	$32::text::integer[], $33::text::bigint[], $34::text::text[], $35::text::text[], $36::text::text[], $37::text::text[], $38::text::text[],
-	$39::text::integer[], $40::text::bigint[], $41::text::integer[], $42::text::text[])`
+	$1::text::keelson_saga_update[], $2::text::keelson_saga_new[], $3::text::text[], $4::text::keelson_saga_entry[])`
 
-// The columns of its parameters.
-const (
-	updateParams = 14
-	createParams = 17
-	recordParams = 11
-	batchParams  = updateParams + createParams + recordParams
-)
+// batchParams is how many parameters the function has.
+const batchParams = 4
 
-// encodeBatch returns the statement's parameters: updates, new sagas, records. The order
-// has updates before new sagas; records name their write by its place in it, from 1.
-func encodeBatch(writes []saga.Write, order []int) (args []any) {
-	var updates [updateParams]array
-	var created [createParams]array
-	var records [recordParams]array
+// encodeBatch returns the statement's parameters: updates, new sagas and their owners,
+// records. The order has updates before new sagas; records name their write by its place
+// in it, from 1. It takes its time while nobody else commits, so it makes nothing twice.
+func encodeBatch(writes []saga.Write, order []int) []any {
+	updates, created, records := make(literal, 0, 128*len(order)), make(literal, 0, 256*len(order)), make(literal, 0, 256*len(order))
+	var owners literal
+	var names definition
+	owner := "" // of the last new saga
 	for n, i := range order {
 		w := &writes[i]
 		sum := &w.Summary
@@ -46,71 +37,42 @@ func encodeBatch(writes []saga.Write, order []int) (args []any) {
 		for j := range w.Records {
 			r := &w.Records[j]
 			first, last = w.Records[0].Seq, r.Seq
-			addRow(records[:], n+1, r.Seq, r.Kind, r.Step, r.Code, r.Error, r.Key, r.Attempt, r.Epoch, r.State, string(r.Data))
+			records.begin().int(int64(n + 1)).text(sum.ID).uint(r.Seq).text(r.Kind).text(r.Step).text(r.Code).text(r.Error).text(r.Key).
+				int(int64(r.Attempt)).uint(r.Epoch).uint(uint64(r.State)).text(string(r.Data)).end()
 		}
 		wake := int64(-1) // never
 		if w.WakeIn >= 0 {
 			wake = w.WakeIn.Microseconds()
 		}
-		anyShape, exact := canNames(sum)
+		names.of(sum)
 		if sum.Epoch > 0 {
-			addRow(updates[:], sum.ID, exact, sum.State, sum.Step, sum.Attempt, sum.Code, sum.Cause, sum.Pivoted, sum.Epoch, last, first, w.Read, w.Release, wake)
-		} else {
-			addRow(created[:], sum.ID, sum.Name, sum.Version, sum.Shape, anyShape, exact, sum.Fingerprint,
-				sum.State, sum.Step, sum.Attempt, sum.Code, sum.Cause, sum.Pivoted, sum.Owner, last, w.Release, wake)
+			updates.begin().text(sum.ID).text(names.exact).stand(sum).
+				uint(sum.Epoch).uint(last).uint(first).uint(w.Read).bool(w.Release).int(wake).end()
+			continue
+		}
+		created.begin().text(sum.ID).text(sum.Name).int(int64(sum.Version)).text(sum.Shape).text(names.anyShape).text(names.exact).text(sum.Fingerprint).stand(sum).
+			text(sum.Owner).uint(last).bool(w.Release).int(wake).end()
+		if sum.Owner != owner {
+			owner = sum.Owner
+			owners.element(owner)
 		}
 	}
-	args = make([]any, 0, batchParams)
-	for _, all := range [][]array{updates[:], created[:], records[:]} {
-		for _, a := range all {
-			args = append(args, a.String())
-		}
-	}
-	return args
+	return []any{updates.String(), created.String(), owners.String(), records.String()}
 }
 
-// addRow adds a value to each array.
-func addRow(arrays []array, values ...any) {
-	for i, v := range values {
-		arrays[i].add(v)
-	}
+// definition keeps what canNames returns: most sagas of a batch have one.
+type definition struct {
+	name            string
+	version         int
+	shape           string
+	anyShape, exact string
 }
 
-// array is a literal of Postgres, such as {1,2} or {"a","b\"c"}.
-type array []byte
-
-func (a *array) add(v any) {
-	b := append(*a, ',')
-	switch v := v.(type) {
-	case string:
-		b = append(b, '"')
-		for _, c := range []byte(text(v)) {
-			if c == '"' || c == '\\' {
-				b = append(b, '\\')
-			}
-			b = append(b, c)
-		}
-		b = append(b, '"')
-	case bool:
-		b = strconv.AppendBool(b, v)
-	case int:
-		b = strconv.AppendInt(b, int64(v), 10)
-	case int64:
-		b = strconv.AppendInt(b, v, 10)
-	case uint64:
-		b = strconv.AppendUint(b, v, 10)
-	case saga.State:
-		b = strconv.AppendUint(b, uint64(v), 10)
+func (d *definition) of(s *saga.Summary) {
+	if d.exact == "" || d.name != s.Name || d.version != s.Version || d.shape != s.Shape {
+		d.name, d.version, d.shape = s.Name, s.Version, s.Shape
+		d.anyShape, d.exact = canNames(s)
 	}
-	*a = b
-}
-
-func (a array) String() string {
-	if len(a) == 0 {
-		return "{}"
-	}
-	a[0] = '{'
-	return string(append(a, '}'))
 }
 
 // commitBatch sends the writes in one statement and fills in the verdicts of those

@@ -21,3 +21,17 @@ func TestNumbersAreReadWholeOrNotAtAll(t *testing.T) {
 		assert.Error(t, new(numbers).Scan(src), src)
 	}
 }
+
+// Of a row in an array, a quote of a text is quoted twice, and so is a backslash; and a
+// text that is empty is there.
+func TestLiteralsAreQuoted(t *testing.T) {
+	var l literal
+	assert.Equal(t, "{}", l.String())
+	l.begin().int(-1).text("").text(`a"b\c`).uint(1 << 63).bool(true).end()
+	l.begin().text("(é,\x00\xff)").bool(false).end()
+	assert.Equal(t, `{"(-1,\"\",\"a\"\"b\\\\c\",9223372036854775808,true)","(\"(é,`+"\uFFFD\uFFFD"+`)\",false)"}`, l.String())
+	l = nil
+	l.element(`a"b\c`)
+	l.element("")
+	assert.Equal(t, `{"a\"b\\c",""}`, l.String())
+}

@@ -74,7 +74,7 @@ type pair struct {
 }
 
 // Names that would be something else in the text of an array, if they were not quoted.
-var oddIDs = []string{"a", "b", "B", "NULL", "null", `"`, `\`, `\"`, "{", "}", "{}", ",", "'", "$1", "--", "%s", "a/b", "~", "z1", "z2", "z3", "z4"}
+var oddIDs = []string{"a", "b", "B", "NULL", "null", `"`, `\`, `\"`, "{", "}", "{}", ",", "'", "$1", "--", "(", ")", `",(`, `\\"`, "%s", "a/b", "~", "z1", "z2", "z3", "z4"}
 
 func (p *pair) step() {
 	switch p.rnd.IntN(6) {
@@ -122,7 +122,7 @@ func (p *pair) write(id string) saga.Write {
 	case p.one(10):
 		sum.Version++
 	}
-	text := []string{"", "x", `a "b" \c\`, "{1,NULL}", "NULL", "it's\n"}[p.rnd.IntN(6)]
+	text := []string{"", "x", `a "b" \c\`, "{1,NULL}", "NULL", "it's\n", `"`, "(1,)", " é"}[p.rnd.IntN(9)]
 	sum.State = saga.State(1 + p.rnd.IntN(7))
 	sum.Step, sum.Attempt, sum.Code, sum.Cause, sum.Pivoted = text, p.rnd.IntN(3), text, text, p.one(2)
 	w := saga.Write{Release: p.one(2), WakeIn: []time.Duration{-1, 0, time.Hour}[p.rnd.IntN(3)], Read: uint64(p.rnd.IntN(int(sum.Mail) + 1))}
