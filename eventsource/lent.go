@@ -42,7 +42,7 @@ func (r record) data() []byte {
 func (m *Memory) recorded(pos Position) (r Recorded) {
 	if pos > 0 {
 		c := copier{m: m}
-		c.add(uint32(pos), m.slabs.at(uint32(pos)))
+		c.add(m.slabs.at(uint32(pos)))
 		c.allocate()
 		r = c.take(uint32(pos))
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Read implements [Store]. It copies up to 256 events at a time, for three
-// allocations and one for each Meta.
+// allocations and two for each Meta, more if that is large.
 func (m *Memory) Read(ctx context.Context, q Query, o ReadOptions) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		if err := readable(ctx, q, o); err != nil {
@@ -94,7 +94,7 @@ func (r *reader) next() bool {
 		}
 		if rec := r.m.slabs.at(pos); r.selects(rec) {
 			r.found = append(r.found, pos)
-			r.add(pos, rec)
+			r.add(rec)
 		}
 	}
 	r.left -= len(r.found)

@@ -127,6 +127,17 @@ func TestMeasuresOfItsOwnAreShown(t *testing.T) {
 	assert.Contains(t, benchstat("p", []result{r}), "\t0 allocs/op\t7.00 msg/s\t900.00 p99-ns\n")
 }
 
+func TestABenchmarkMayMeasureItsTimeByItself(t *testing.T) {
+	r := result{row: row{name: "x", most: 30 * time.Nanosecond, peers: []peer{{name: "p v1"}}}, cpu: 1, peers: make([]sample, 1)}
+	r.ours.add(testing.BenchmarkResult{N: 1, T: 900, Extra: map[string]float64{"ns/op": 25}})
+	r.peers[0].add(testing.BenchmarkResult{N: 1, T: 50})
+	assert.Equal(t, 25.0, r.ours.ns())
+	assert.Equal(t, 0.5, r.ratio(0))
+	assert.Empty(t, r.ours.extra(), "it is shown once")
+	assert.Contains(t, table([]result{r}), "| x | 1 | 25 ns | | | | <= 30ns | met |")
+	assert.Contains(t, benchstat("p", []result{r}), "\t25.00 ns/op\t0 B/op\t0 allocs/op\n")
+}
+
 func TestAllocationAboveTheCeilingIsReported(t *testing.T) {
 	r := result{row: row{name: "x", allocs: 1}}
 	r.ours.add(testing.BenchmarkResult{N: 1, MemAllocs: 1})

@@ -133,7 +133,9 @@ func lines(b *strings.Builder, r result, impl string, s sample) {
 		fmt.Fprintf(b, "Benchmark/%s/impl=%s-%d\t%d\t%.2f ns/op\t%d B/op\t%d allocs/op",
 			name, impl, r.cpu, round.N, nsPerOp(round), round.AllocedBytesPerOp(), round.AllocsPerOp())
 		for _, unit := range slices.Sorted(maps.Keys(round.Extra)) {
-			fmt.Fprintf(b, "\t%.2f %s", round.Extra[unit], unit)
+			if unit != "ns/op" { // see nsPerOp
+				fmt.Fprintf(b, "\t%.2f %s", round.Extra[unit], unit)
+			}
 		}
 		b.WriteByte('\n')
 	}

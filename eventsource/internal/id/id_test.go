@@ -1,7 +1,11 @@
 package id
 
 import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +31,29 @@ func TestTextRoundTrips(t *testing.T) {
 		require.Equal(t, u, got)
 	}
 }
+
+// Any 16 bytes have the text that package fmt makes of them, behind what is there
+// already, and nothing behind it is touched.
+func TestTextIsHexInFiveGroups(t *testing.T) {
+	for i := range 2000 {
+		var u UUID
+		binary.BigEndian.PutUint64(u[:], rand.Uint64())
+		binary.BigEndian.PutUint64(u[8:], rand.Uint64())
+		if i < 256 { // each byte there is, at each place
+			u = UUID(bytes.Repeat([]byte{byte(i)}, len(u)))
+		}
+		want := fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+		require.Equal(t, want, u.String())
+		room := []byte("before" + strings.Repeat("?", TextLen) + "behind")
+		require.Equal(t, "before"+want, string(u.Append(room[:6])))
+		require.Equal(t, "before"+want+"behind", string(room))
+		require.Equal(t, "before"+want, string(u.Append([]byte("before"))))
+	}
+	u := New()
+	require.Equal(t, 1.0, testing.AllocsPerRun(100, func() { sink = u.String() }))
+}
+
+var sink string
 
 func TestParseAcceptsTheCanonicalFormAlone(t *testing.T) {
 	const text = "018f2f6e-7c1a-7bcd-9e00-0123456789ab"
