@@ -11,7 +11,7 @@ package sqldb
 
 import "fmt"
 
-// DefaultPrefix begins the names of tables, functions and sequences.
+// DefaultPrefix begins the names of tables, types, functions and sequences.
 const DefaultPrefix = "keelson_"
 
 // maxPrefix leaves 39 of the 63 bytes that Postgres keeps of a name.

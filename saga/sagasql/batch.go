@@ -52,7 +52,7 @@ func encodeBatch(writes []saga.Write, order []int) []any {
 		}
 		created.begin().text(sum.ID).text(sum.Name).int(int64(sum.Version)).text(sum.Shape).text(names.anyShape).text(names.exact).text(sum.Fingerprint).stand(sum).
 			text(sum.Owner).uint(last).bool(w.Release).int(wake).end()
-		if sum.Owner != owner {
+		if sum.Owner != "" && sum.Owner != owner {
 			owner = sum.Owner
 			owners.element(owner)
 		}

@@ -1,9 +1,11 @@
 package sagasql
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/keelson-go/keelson/internal/assert"
+	"github.com/keelson-go/keelson/saga"
 )
 
 // What a driver hands over is read, or is an error: a write that is missing among the
@@ -34,4 +36,38 @@ func TestLiteralsAreQuoted(t *testing.T) {
 	l.element(`a"b\c`)
 	l.element("")
 	assert.Equal(t, `{"a\"b\\c",""}`, l.String())
+}
+
+// Every text of four of these is quoted as it is kept: what cannot be is replaced also
+// before, between and after what is quoted.
+func TestQuotedIsWhatIsKept(t *testing.T) {
+	parts := [8]string{`"`, `\`, "\x00", "\xff", "\xc3", "é", "a", ""}
+	marked := strings.NewReplacer(`"`, "<quote>", `\`, "<backslash>")
+	for n := range 1 << 12 {
+		s := parts[n&7] + parts[n>>3&7] + parts[n>>6&7] + parts[n>>9]
+		got := string(quoted([]byte("before "), s, "<quote>", "<backslash>"))
+		if !assert.Equal(t, "before "+marked.Replace(text(s)), got, s) {
+			return
+		}
+	}
+}
+
+// The names that a saga is claimed by are kept for the next one of a batch, unless it has
+// another name, version or shape.
+func TestNamesAreOfEachDefinition(t *testing.T) {
+	var names definition
+	for _, s := range []saga.Summary{
+		{},
+		{Name: "a", Version: 1, Shape: "x"},
+		{Name: "a", Version: 1, Shape: "x"},
+		{Name: "b", Version: 1, Shape: "x"},
+		{Name: "b", Version: 2, Shape: "x"},
+		{Name: "b", Version: 2, Shape: "y"},
+		{},
+	} {
+		names.of(&s)
+		anyShape, exact := canNames(&s)
+		assert.Equal(t, anyShape, names.anyShape)
+		assert.Equal(t, exact, names.exact)
+	}
 }

@@ -65,7 +65,7 @@ func quoted(b []byte, s, quote, backslash string) []byte {
 		case c == '\\':
 			b, from = append(append(b, s[from:i]...), backslash...), i+1
 		case (c == 0 || c >= utf8.RuneSelf) && !checked:
-			s, checked = s[:i]+text(s[i:]), true
+			s, checked = text(s), true // what is before i stays
 		}
 	}
 	return append(b, s[from:]...)

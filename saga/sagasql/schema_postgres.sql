@@ -1,4 +1,4 @@
--- Tables and the function of saga/sagasql on Postgres 13 and later. keelson_ stands for the prefix.
+-- Tables, types and the function of saga/sagasql on Postgres 13 and later. keelson_ stands for the prefix.
 -- Times are microseconds since 1970, UTC.
 
 CREATE TABLE keelson_saga (

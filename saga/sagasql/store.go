@@ -41,8 +41,8 @@ func (cfg Config) schema(d sqldb.Dialect) sqldb.Schema {
 
 // Setup creates the tables, or migrates them, in one transaction under a lock. It
 // is idempotent: call it at every start, or run it apart from the program with a
-// role that may create tables, types and functions. The statements are in schema_postgres.sql and
-// schema_sqlite.sql of this package.
+// role that may create tables, types and functions. The statements are in
+// schema_postgres.sql and schema_sqlite.sql of this package.
 func Setup(ctx context.Context, db *sql.DB, cfg Config) error {
 	d, err := sqldb.Recognise(ctx, db, true)
 	if err == nil {

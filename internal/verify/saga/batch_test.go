@@ -1,18 +1,24 @@
 package saga_test
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keelson-go/keelson/internal/verify/internal/pg"
 	"github.com/keelson-go/keelson/saga"
 	"github.com/keelson-go/keelson/saga/sagasql"
 )
@@ -61,6 +67,60 @@ func TestLargestBatches(t *testing.T) {
 				require.NoError(t, v.Err, "write %d of %d", i, n)
 			}
 		}
+	})
+}
+
+// statements counts those of a store.
+type statements struct{ atomic.Int64 }
+
+func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(q.SQL, "keelson_saga") {
+		s.Add(1)
+	}
+	return ctx
+}
+
+func (s *statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// A commit on Postgres is one statement if all writes are accepted, however many records
+// they have and messages they have read. Others are looked up, which would hide that all are.
+func TestCommitIsOneStatement(t *testing.T) {
+	cfg, err := pgx.ParseConfig(pg.Database(t))
+	require.NoError(t, err)
+	var count statements
+	cfg.Tracer = &count
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	store := openSQL(t, db, sagasql.Config{})
+	commit := func(batch ...saga.Write) {
+		t.Helper()
+		before := count.Load()
+		verdicts, err := store.Commit(t.Context(), batch)
+		require.NoError(t, err)
+		for _, v := range verdicts {
+			require.NoError(t, v.Err)
+		}
+		assert.EqualValues(t, 1, count.Load()-before)
+	}
+	commit(created("a", ""), created("b", ""))
+	require.NoError(t, store.Post(t.Context(), "a", saga.Record{Kind: "signal"}))
+	a, b := extended("a", ""), extended("b", "")
+	a.Summary.Seq, a.Read = 3, 1
+	a.Records = append(a.Records, saga.Record{Kind: "done", Seq: 3, Epoch: 1, State: saga.Running})
+	b.Summary.Seq, b.Records = 1, nil
+	commit(b, created("c", ""), a)
+}
+
+// A saga without an owner is nobody's, and due, whoever owns those beside it, and also if
+// somebody without a name has a lease.
+func TestNobodyOwnsWhatHasNoOwner(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sql.DB) {
+		p := &pair{T: t, model: saga.NewMemory(), store: openSQL(t, db, sagasql.Config{})}
+		for _, owner := range []string{"", "o", "p"} {
+			p.poll(saga.Lease{Owner: owner, For: time.Hour})
+		}
+		p.commit([]saga.Write{created("a", "")})
+		p.commit([]saga.Write{created("b", "o"), created("c", ""), created("d", "p"), created("e", ""), created("f", "o")})
 	})
 }
 

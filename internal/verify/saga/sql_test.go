@@ -110,6 +110,38 @@ func TestGoingOnTakesTheEndBack(t *testing.T) {
 	})
 }
 
+// A message that is in the log is not kept twice, but for its key; what a refused write has
+// read stays.
+func TestMessagesThatWereReadGo(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sql.DB) {
+		ctx, store := t.Context(), openSQL(t, db, sagasql.Config{})
+		_, err := store.Commit(ctx, []saga.Write{created("a", ""), created("b", "")})
+		require.NoError(t, err)
+		for _, id := range []string{"a", "b"} {
+			for _, key := range []string{"", "k", ""} {
+				require.NoError(t, store.Post(ctx, id, saga.Record{Kind: "signal", Key: key}))
+			}
+		}
+		a, b := extended("a", ""), extended("b", "")
+		a.Read, b.Read, b.Summary.Epoch = 2, 3, 9
+		verdicts, err := store.Commit(ctx, []saga.Write{a, b})
+		require.NoError(t, err)
+		require.NoError(t, verdicts[0].Err)
+		require.ErrorIs(t, verdicts[1].Err, saga.ErrFenced)
+		var kept []string
+		rows, err := db.QueryContext(ctx, "SELECT id || seq FROM keelson_saga_mail ORDER BY id, seq")
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var message string
+			require.NoError(t, rows.Scan(&message))
+			kept = append(kept, message)
+		}
+		require.NoError(t, rows.Err())
+		assert.Equal(t, []string{"a2", "a3", "b1", "b2", "b3"}, kept)
+	})
+}
+
 // T37: what no text of Postgres can hold blocks neither its saga nor its batch.
 func TestNulAndBrokenText(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sql.DB) {
