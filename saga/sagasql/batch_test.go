@@ -1,6 +1,7 @@
 package sagasql
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -70,4 +71,24 @@ func TestNamesAreOfEachDefinition(t *testing.T) {
 		assert.Equal(t, anyShape, names.anyShape)
 		assert.Equal(t, exact, names.exact)
 	}
+}
+
+// A batch has nothing of the one before, whose memory it uses, nor does what was returned
+// change with it; and a large one's memory is not kept.
+func TestBatchesShareMemoryAlone(t *testing.T) {
+	batch := func(id, data string) []any {
+		return encodeBatch([]saga.Write{{Summary: saga.Summary{ID: id, Name: "order"}, Records: []saga.Record{{Seq: 1, Data: []byte(data)}}}}, []int{0})
+	}
+	alone := batch("b", "{}")
+	first := batch("a", `{"n":12345678901234567890}`)
+	was := fmt.Sprint(first...)
+	assert.Equal(t, alone, batch("b", "{}"))
+	assert.Equal(t, was, fmt.Sprint(first...))
+
+	small, large := make(literal, 1, 1<<20), make(literal, 1, 1<<20+1)
+	all := [batchParams]literal{small, large}
+	keep(&all)
+	assert.Equal(t, 0, len(all[0]))
+	assert.Equal(t, 1<<20, cap(all[0]))
+	assert.Equal(t, 0, cap(all[1]))
 }
