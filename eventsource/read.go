@@ -8,8 +8,8 @@ import (
 	"github.com/keelson-go/keelson/eventsource/internal/index"
 )
 
-// Read implements [Store]. It copies up to 256 events at a time, for three
-// allocations and two for each Meta, more if that is large.
+// Read implements [Store]. It makes memory for up to 256 events at a time, by three
+// allocations, and two for each Meta, more if that is large.
 func (m *Memory) Read(ctx context.Context, q Query, o ReadOptions) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		if err := readable(ctx, q, o); err != nil {

@@ -63,16 +63,8 @@ func (l *List) room(n uint32, count int) []uint32 {
 // Len returns the number of positions.
 func (l *List) Len() int { return int(l.n.Load()) }
 
-// Last returns the highest position, 0 when empty.
+// Last returns the highest position, 0 when empty. It is the writer's.
 func (l *List) Last() uint32 {
-	if n := l.n.Load(); n > 0 {
-		return (*l.array.Load())[n-1]
-	}
-	return 0
-}
-
-// newest is Last for the writer.
-func (l *List) newest() uint32 {
 	if n := l.n.Load(); n > 0 {
 		return l.own[n-1]
 	}
