@@ -82,7 +82,7 @@ func (x *Index) Newest(it Item, after, last uint32) uint32 {
 // newer asks as the writer does: the append that follows mostly has the name.
 func newer(n *Names, name string, after uint32) bool {
 	number := n.Known(name)
-	return number != 0 && n.List(number).Last() > after
+	return number != 0 && n.List(number).newest() > after
 }
 
 func anyNewer(n *Names, names []string, after uint32) bool {

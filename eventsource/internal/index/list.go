@@ -63,8 +63,17 @@ func (l *List) room(n uint32, count int) []uint32 {
 // Len returns the number of positions.
 func (l *List) Len() int { return int(l.n.Load()) }
 
-// Last returns the highest position, 0 when empty. It is the writer's.
+// Last returns the highest position, 0 when empty.
 func (l *List) Last() uint32 {
+	if n := l.n.Load(); n > 0 {
+		return (*l.array.Load())[n-1]
+	}
+	return 0
+}
+
+// newest is Last for the writer. With it in both places a condition was seen to add 120 ns
+// to an append instead of 37 (bench, W4 in turns).
+func (l *List) newest() uint32 {
 	if n := l.n.Load(); n > 0 {
 		return l.own[n-1]
 	}
